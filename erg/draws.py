@@ -1,0 +1,86 @@
+r"""The random draws of every kernel, in one place.
+
+Kernels ask here for noise instead of calling torch, for two reasons. A `torch.Generator` given by
+the caller is the only source of randomness, so the caller's global state is left alone. And a
+compiled step cannot hold a generator: `record` lists what a step draws, and `Replay` hands the same
+draws, made outside, back to it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Source = Callable[[Tensor], Tensor]
+
+
+class Replay:
+    """Hands out tensors that were drawn before, in order. Stands in for a `torch.Generator`."""
+
+    def __init__(self, tensors: list[Tensor] | tuple[Tensor, ...]) -> None:
+        self._tensors = iter(tensors)
+
+    def take(self) -> Tensor:
+        """The next tensor."""
+        return next(self._tensors)
+
+
+class Draw(NamedTuple):
+    """One draw of a step: which law, and the shape, dtype and device of the result."""
+
+    law: str
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+
+
+class Record:
+    """Draws from `rng` and lists what was drawn. Stands in for a `torch.Generator`."""
+
+    def __init__(self, rng: torch.Generator | None) -> None:
+        self.rng = rng
+        self.draws: list[Draw] = []
+
+
+Rng = torch.Generator | Replay | Record | None
+
+
+def normal(like: Float[Tensor, "*shape"], rng: Rng = None) -> Float[Tensor, "*shape"]:
+    """Independent standard normal entries with the shape, dtype and device of `like`."""
+    return _draw("normal", like, rng)
+
+
+def uniform(like: Float[Tensor, "*shape"], rng: Rng = None) -> Float[Tensor, "*shape"]:
+    """Independent entries uniform in [0, 1) with the shape, dtype and device of `like`."""
+    return _draw("uniform", like, rng)
+
+
+def permutation(n: int, device: torch.device, rng: Rng = None) -> Tensor:
+    """A random order of 0 ... n-1. Not for use inside a step: it cannot be replayed.
+
+    Raises:
+        TypeError: If `rng` is a recording.
+    """
+    if not (rng is None or isinstance(rng, torch.Generator)):
+        raise TypeError(f"A permutation needs a torch.Generator, but got {type(rng).__name__}.")
+    return torch.randperm(n, generator=rng, device=device)
+
+
+def repeat(draws: list[Draw], rng: torch.Generator | None) -> list[Tensor]:
+    """Fresh draws of the laws and shapes that a `Record` listed."""
+    return [_fill(draw.law, torch.empty(draw.shape, dtype=draw.dtype, device=draw.device), rng) for draw in draws]
+
+
+def _draw(law: str, like: Tensor, rng: Rng) -> Tensor:
+    if isinstance(rng, Replay):
+        return rng.take()
+    if isinstance(rng, Record):
+        rng.draws.append(Draw(law, like.shape, like.dtype, like.device))
+        rng = rng.rng
+    return _fill(law, torch.empty_like(like), rng)
+
+
+def _fill(law: str, out: Tensor, rng: torch.Generator | None) -> Tensor:
+    return out.normal_(generator=rng) if law == "normal" else out.uniform_(generator=rng)

@@ -1,0 +1,54 @@
+"""Row-wise arithmetic on batches of any event shape: the first axis is the chain, the rest is one event."""
+
+from collections.abc import Callable
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def total(x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
+    """The sum over each row's event. A zero-dimensional event is its own sum."""
+    return x.flatten(1).sum(1) if x.ndim > 1 else x
+
+
+def every(x: Bool[Tensor, "batch *event"]) -> Bool[Tensor, " batch"]:
+    """Whether all of each row's entries are true."""
+    return x.flatten(1).all(1) if x.ndim > 1 else x
+
+
+def finite(x: Float[Tensor, "batch *event"]) -> Bool[Tensor, " batch"]:
+    """Which rows have finite entries only."""
+    return every(x.isfinite())
+
+
+def spread(weight: float | Tensor, x: Float[Tensor, "batch *event"]) -> float | Tensor:
+    """A scalar as it is, or one weight a row, shaped to multiply `x`.
+
+    Raises:
+        ValueError: If `weight` is neither a scalar nor of shape (batch,).
+    """
+    if not isinstance(weight, Tensor) or weight.ndim == 0:
+        return weight
+    if weight.shape != x.shape[:1]:
+        raise ValueError(
+            f"A weight is a scalar or one number a row, shape ({len(x)},), but got shape {tuple(weight.shape)}."
+        )
+    return weight.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def where(
+    chosen: Bool[Tensor, " batch"], x: Float[Tensor, "batch *event"], other: Float[Tensor, "batch *event"]
+) -> Float[Tensor, "batch *event"]:
+    """Rows of `x` where chosen, of `other` elsewhere."""
+    return x.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), other)
+
+
+def positive(name: str, value: float | Tensor, of: Callable[..., object]) -> None:
+    """Refuse a step size or scale that is not a positive finite number (or a tensor of such).
+
+    Raises:
+        ValueError: If `value` is not positive and finite.
+    """
+    good = bool(((value > 0) & value.isfinite()).all()) if isinstance(value, Tensor) else 0 < value < float("inf")
+    if not good:
+        raise ValueError(f"{of.__name__} needs a positive, finite {name}, but got {value}.")

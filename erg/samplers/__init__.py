@@ -1,0 +1,31 @@
+"""Samplers move a state."""
+
+from erg.samplers.chain import advance, chain, sample
+from erg.samplers.langevin import Descent, ImageLangevin, Langevin, descent, mala, sgld, temperature, ula
+from erg.samplers.rules import Metropolis, Unadjusted
+from erg.samplers.schedules import Constant, Cyclical, Growing, Polynomial, Scheduled, with_setting
+from erg.samplers.walk import RandomWalk, random_walk
+
+__all__ = [
+    "Constant",
+    "Cyclical",
+    "Descent",
+    "Growing",
+    "ImageLangevin",
+    "Langevin",
+    "Metropolis",
+    "Polynomial",
+    "RandomWalk",
+    "Scheduled",
+    "Unadjusted",
+    "advance",
+    "chain",
+    "descent",
+    "mala",
+    "random_walk",
+    "sample",
+    "sgld",
+    "temperature",
+    "ula",
+    "with_setting",
+]

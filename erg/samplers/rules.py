@@ -1,0 +1,148 @@
+r"""Rules turn a move into a kernel: take it as it comes, or test it.
+
+.. math:: a = \min\left(1, \frac{e^{-E(x')}\, q(x \mid x')}{e^{-E(x)}\, q(x' \mid x)}\right)
+
+`Unadjusted` keeps the bias of its move and evaluates once a step. `Metropolis` removes it with the
+test above, one decision a row, and keeps the energy and gradient of where each row stands, so that
+it, too, evaluates once a step.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from erg import draws, rows
+from erg.draws import Rng
+from erg.energies.energy import evaluate, evaluate_energy
+from erg.roles import Evaluated, Move, Proposal
+from erg.support import Box, Real
+
+
+class Position(NamedTuple):
+    """A state that is only a position."""
+
+    x: Float[Tensor, "batch *event"]
+
+
+@dataclass(frozen=True)
+class Unadjusted:
+    """Makes every proposed move. On a `Box` the move is projected back onto it.
+
+    The acceptance is 1 where the energy was finite and 0 where it was not: a row that has left for
+    infinity shows there.
+
+    Args:
+        move: Where to go.
+
+    Raises:
+        TypeError: If `move` cannot propose.
+    """
+
+    move: Move
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.move, Move):
+            raise TypeError(f"Unadjusted needs a move with propose(), but got {type(self.move).__name__}.")
+
+    def init(self, energy: Any, x: Float[Tensor, "batch *event"]) -> Position:
+        """Start at `x`, if this kernel moves where the energy lives."""
+        check_support(self.move, energy)
+        return Position(x)
+
+    def step(self, energy: Any, state: Position, rng: Rng) -> tuple[Position, Float[Tensor, " batch"]]:
+        """One evaluation, one move."""
+        here = _evaluate(self.move, energy, state.x)
+        x = self.move.propose(here, rng)
+        support = support_of(energy)
+        if isinstance(support, Box):
+            x = x.clamp(support.low, support.high)
+        return Position(x), here.energy.isfinite().float()
+
+
+@dataclass(frozen=True)
+class Metropolis:
+    """Accepts or rejects every row by the Metropolis-Hastings ratio: exp(-E) is exactly stationary.
+
+    A proposal with a non-finite energy or outside of a `Box` is rejected; a row that starts at a
+    non-finite energy takes the first finite one it is offered. Energy differences are taken in
+    float32 or better.
+
+    Args:
+        proposal: Where to go, with its density.
+
+    Raises:
+        TypeError: If `proposal` has no density.
+
+    References:
+        Hastings (1970), Monte Carlo sampling methods using Markov chains, doi:10.1093/biomet/57.1.97
+    """
+
+    proposal: Proposal
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.proposal, Proposal):
+            raise TypeError(
+                f"Metropolis needs a proposal with propose() and log_prob(), but "
+                f"{type(self.proposal).__name__} has no density; use Unadjusted."
+            )
+
+    def init(self, energy: Any, x: Float[Tensor, "batch *event"]) -> Evaluated:
+        """Evaluate at `x`, if this kernel moves where the energy lives."""
+        check_support(self.proposal, energy)
+        return _evaluate(self.proposal, energy, x)
+
+    def step(self, energy: Any, state: Evaluated, rng: Rng) -> tuple[Evaluated, Float[Tensor, " batch"]]:
+        """One proposal, one evaluation, one decision a row."""
+        target = _evaluate(self.proposal, energy, self.proposal.propose(state, rng))
+        log_ratio = (
+            _precise(state.energy)
+            - _precise(target.energy)
+            + _precise(self.proposal.log_prob(target, state))
+            - _precise(self.proposal.log_prob(state, target))
+        )
+        log_ratio = torch.where(state.energy.isfinite(), log_ratio, torch.inf)
+        possible = target.energy.isfinite()
+        support = support_of(energy)
+        if isinstance(support, Box):
+            possible = possible & support.contains(target.x)
+        probability = torch.where(possible, log_ratio.exp().clamp(max=1.0), 0.0).nan_to_num(nan=0.0)
+        accepted = draws.uniform(probability, rng) < probability
+        return choose(accepted, target, state), probability
+
+
+def choose(accepted: Tensor, target: Evaluated, source: Evaluated) -> Evaluated:
+    """Rows of `target` where accepted, of `source` elsewhere."""
+    gradient = None
+    if target.gradient is not None and source.gradient is not None:
+        gradient = rows.where(accepted, target.gradient, source.gradient)
+    return Evaluated(
+        rows.where(accepted, target.x, source.x), rows.where(accepted, target.energy, source.energy), gradient
+    )
+
+
+def support_of(energy: Any) -> Any:
+    """The energy's support; a plain closure lives on the real numbers."""
+    return getattr(energy, "support", Real())
+
+
+def check_support(move: Move, energy: Any) -> None:
+    """Refuse an energy that lives where `move` does not go.
+
+    Raises:
+        TypeError: With the supports that would fit.
+    """
+    support = support_of(energy)
+    if not isinstance(support, move.moves_on):
+        places = " or ".join(place.__name__ for place in move.moves_on)
+        raise TypeError(f"{type(move).__name__} moves on {places}, but this energy lives on {support}.")
+
+
+def _evaluate(move: Move, energy: Any, x: Tensor) -> Evaluated:
+    return evaluate(energy, x) if move.needs_gradient else evaluate_energy(energy, x)
+
+
+def _precise(value: Tensor) -> Tensor:
+    return value if value.dtype == torch.float64 else value.float()

@@ -1,0 +1,196 @@
+r"""Step sizes and noise that change along a chain.
+
+A schedule is a pure function of the step, without a hidden counter. `Scheduled` is a kernel that
+counts in its state, so that two chains with one kernel never disturb each other.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from erg.draws import Rng
+from erg.roles import Kernel
+
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value at every step."""
+
+    value: float
+
+    def __call__(self, step: int) -> float:
+        """The value."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    r"""Decays as :math:`a\,(1 + t / b)^{-\gamma}`.
+
+    Args:
+        start: a, the value at step 0.
+        delay: b, in steps: after b steps the value has fallen by the factor 2^-power.
+        power: gamma. In (0.5, 1] Langevin with decaying steps converges without a Metropolis test.
+
+    References:
+        Welling & Teh (2011), Bayesian learning via stochastic gradient Langevin dynamics
+    """
+
+    start: float
+    delay: float
+    power: float = 0.55
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.delay <= 0 or self.power < 0:
+            raise ValueError(
+                "Polynomial needs start >= 0, delay > 0 and power >= 0, but got "
+                f"start={self.start}, delay={self.delay}, power={self.power}."
+            )
+
+    def __call__(self, step: int) -> float:
+        """The value at `step`, counted from 0."""
+        return self.start * (1 + step / self.delay) ** -self.power
+
+
+@dataclass(frozen=True)
+class Cyclical:
+    r"""Falls from `high` to `low` along half a cosine, then jumps back: explore, then refine, again.
+
+    Args:
+        high: The value at the start of each cycle.
+        low: The value at its end.
+        period: Steps in a cycle.
+
+    References:
+        Zhang et al. (2020), Cyclical stochastic gradient MCMC for Bayesian deep learning, arXiv:1902.03932
+    """
+
+    high: float
+    low: float
+    period: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high or self.period < 1:
+            raise ValueError(
+                "Cyclical needs 0 <= low <= high and a period of at least 1, but got "
+                f"high={self.high}, low={self.low}, period={self.period}."
+            )
+
+    def __call__(self, step: int) -> float:
+        """The value at `step`, counted from 0."""
+        position = (step % self.period) / self.period
+        return self.low + (self.high - self.low) * (1 + math.cos(math.pi * position)) / 2
+
+
+@dataclass(frozen=True)
+class Growing:
+    """Starts small and grows geometrically to a ceiling: safe where the start is far from the mass.
+
+    Args:
+        start: The value at step 0.
+        end: The value from step `steps` on.
+        steps: How long the growth takes.
+    """
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.start <= self.end or self.steps < 1:
+            raise ValueError(
+                "Growing needs 0 < start <= end and at least one step, but got "
+                f"start={self.start}, end={self.end}, steps={self.steps}."
+            )
+
+    def __call__(self, step: int) -> float:
+        """The value at `step`, counted from 0."""
+        return self.start * (self.end / self.start) ** min(step / self.steps, 1.0)
+
+
+class Counted(NamedTuple):
+    """The inner kernel's state and the number of steps made."""
+
+    inner: Any
+    steps: int
+
+    @property
+    def x(self) -> Float[Tensor, "batch *event"]:
+        """The position."""
+        return self.inner.x
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A kernel whose settings follow schedules.
+
+    Args:
+        kernel: The kernel; its own values of the scheduled settings are not used.
+        schedules: A schedule for each setting, under its name in the kernel or its move.
+
+    Raises:
+        ValueError: If the kernel has no setting of that name.
+
+    Example:
+        >>> from erg.samplers import sgld
+        >>> kernel = Scheduled(sgld(10.0, 0.005), {"noise": Polynomial(start=0.05, delay=20)})
+        >>> kernel.at(20).move.noise < kernel.at(0).move.noise
+        True
+    """
+
+    kernel: Kernel
+    schedules: Mapping[str, Schedule]
+
+    def __post_init__(self) -> None:
+        self.at(0)
+
+    def at(self, step: int) -> Kernel:
+        """The kernel as it is at `step`."""
+        kernel = self.kernel
+        for name, schedule in self.schedules.items():
+            kernel = with_setting(kernel, name, lambda _, schedule=schedule: schedule(step))
+        return kernel
+
+    def init(self, energy: Any, x: Float[Tensor, "batch *event"]) -> Counted:
+        """Start at `x`, at step 0."""
+        return Counted(self.at(0).init(energy, x), 0)
+
+    def step(self, energy: Any, state: Counted, rng: Rng) -> tuple[Counted, Float[Tensor, " batch"]]:
+        """One step with the settings of this step."""
+        inner, acceptance = self.at(state.steps).step(energy, state.inner, rng)
+        return Counted(inner, state.steps + 1), acceptance
+
+
+def with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any:
+    """A copy of `kernel` with the setting called `name` changed, wherever it is nested.
+
+    Args:
+        kernel: A frozen dataclass of frozen dataclasses, as all kernels are.
+        name: A field's name, for example ``step_size``.
+        change: From the old value to the new one.
+
+    Raises:
+        ValueError: If there is no such setting.
+    """
+    changed = _with_setting(kernel, name, change)
+    if changed is kernel:
+        raise ValueError(f"{type(kernel).__name__} has no setting called {name!r}.")
+    return changed
+
+
+def _with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any:
+    if not is_dataclass(kernel) or isinstance(kernel, type):
+        return kernel
+    changes = {}
+    for field in fields(kernel):
+        old = getattr(kernel, field.name)
+        new = change(old) if field.name == name else _with_setting(old, name, change)
+        if new is not old:
+            changes[field.name] = new
+    return replace(kernel, **changes) if changes else kernel

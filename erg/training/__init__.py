@@ -1,0 +1,5 @@
+"""Training repeats an update."""
+
+from erg.training.loop import train
+
+__all__ = ["train"]
