@@ -22,7 +22,7 @@ from erg.samplers.rules import support_of
 from erg.support import Box
 
 
-class _Chains:
+class _Chains(Negatives):
     """Runs a kernel and notes what was noticed on the way."""
 
     def __init__(self, kernel: Kernel, steps: int) -> None:
@@ -30,19 +30,24 @@ class _Chains:
             raise ValueError(f"{type(self).__name__} needs at least one step, but got {steps}.")
         self.kernel = kernel
         self.steps = steps
-        self.monitor: Mapping[str, Tensor] = {}
+        self._monitor: dict[str, Tensor] = {}
+
+    @property
+    def monitor(self) -> Mapping[str, Tensor]:
+        """Acceptance, finite share, distance moved and (on a box) the share of entries at its faces."""
+        return self._monitor
 
     def _run(self, energy: EnergyLike, start: Tensor, rng: Rng) -> Tensor:
         end, acceptance = advance(self.kernel, energy, start, self.steps, rng)
-        self.monitor = {
+        self._monitor = {
             "chain/acceptance": acceptance.mean(),
             "chain/finite": rows.finite(end).float().mean(),
-            "chain/moved": (end - start).abs().mean(),
+            "chain/moved": (end - start.detach()).abs().mean(),
         }
         support = support_of(energy)
         if isinstance(support, Box):
             at_face = (end <= support.low) | (end >= support.high)
-            self.monitor = {**self.monitor, "chain/saturated": at_face.float().mean()}
+            self._monitor["chain/saturated"] = at_face.float().mean()
         return end
 
 
@@ -143,7 +148,9 @@ class Persistent(_Chains):
         restart = draws.uniform(torch.empty(len(x), device=x.device), rng) < self.fresh
         start = rows.where(restart, noise, self.positions[slots].to(x.dtype))
         end = self._run(energy, start, rng)
-        self.positions[slots] = rows.where(rows.finite(end), end, noise).to(self.dtype)
+        # Judged as stored: a state that is finite in float32 may overflow a smaller dtype.
+        stored = end.to(self.dtype)
+        self.positions[slots] = rows.where(rows.finite(stored), stored, noise.to(self.dtype))
         return end
 
     def state_dict(self) -> dict[str, Any]:
@@ -158,17 +165,22 @@ class Persistent(_Chains):
         """
         positions = state.get("positions")
         if positions is not None and len(positions) != self.size:
-            raise ValueError(f"This buffer has {self.size} slots, but the saved one has {len(positions)}.")
+            raise ValueError(
+                f"This buffer has {self.size} slots, but the saved one has {len(positions)}; "
+                f"build it with size={len(positions)}."
+            )
         self.positions = None if positions is None else positions.to(self.dtype).clone()
 
     def _check(self, x: Tensor) -> None:
         assert self.positions is not None
         if len(x) > self.size:
-            raise ValueError(f"A buffer of {self.size} slots cannot supply {len(x)} distinct chains.")
+            raise ValueError(
+                f"A buffer of {self.size} slots cannot supply {len(x)} distinct chains; raise size or use smaller batches."
+            )
         if self.positions.shape[1:] != x.shape[1:]:
             raise ValueError(
                 f"This buffer holds states of shape {tuple(self.positions.shape[1:])}, but the batch has "
-                f"{tuple(x.shape[1:])}."
+                f"{tuple(x.shape[1:])}; use one buffer for each kind of data."
             )
 
     def _slots(self, energy: EnergyLike, x: Tensor, rng: Rng) -> Tensor:
@@ -177,19 +189,25 @@ class Persistent(_Chains):
         if self.classes is None:
             return order[: len(x)]
         if not isinstance(energy, Given):
-            raise TypeError("A buffer with classes needs energy.given(y), one class a row.")
+            raise TypeError(
+                f"A buffer with classes needs energy.given(y), one class a row, but got {type(energy).__name__}; "
+                "condition the energy last, or leave classes out."
+            )
         y = energy.y.expand(len(x))
         slots = torch.empty(len(x), dtype=torch.long, device=x.device)
         for label in y.unique():
             own = order[order % self.classes == label]
             wanted = int((y == label).sum())
             if wanted > len(own):
-                raise ValueError(f"Class {int(label)} has {len(own)} slots, but the batch asks for {wanted}.")
+                raise ValueError(
+                    f"Class {int(label)} has {len(own)} slots, but the batch asks for {wanted}; "
+                    f"labels are 0 to {self.classes - 1}, and size bounds the slots of each."
+                )
             slots[y == label] = own[:wanted]
         return slots
 
 
-class Repeated:
+class Repeated(Negatives):
     """Several negatives a data row.
 
     Args:
@@ -215,7 +233,7 @@ class Repeated:
         return self.negatives(energy, x.repeat_interleave(self.times, 0), rng)
 
 
-class Every:
+class Every(Negatives):
     """Negatives that are refreshed at every k-th update and reused in between.
 
     Args:

@@ -1,9 +1,11 @@
 """The roles. *An energy scores, a kernel moves, negatives supply, an objective compares, training repeats.*
 
 Every wrapper takes a role and returns the same role, so wrappers compose. A plain `nn.Module` or
-closure ``(batch, *event) -> (batch,)`` may stand wherever an energy is asked for.
+closure ``(batch, *event) -> (batch,)`` may stand wherever an energy is asked for. The other roles are
+abstract classes without code, so that recipes can name any class that plays them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -54,29 +56,29 @@ class State(Protocol):
     def x(self) -> Batch: ...
 
 
-@runtime_checkable
-class Kernel(Protocol):
+class Kernel(ABC):
     """Whether one goes. Pure: what changes is in the state."""
 
+    @abstractmethod
     def init(self, energy: EnergyLike, x: Batch) -> Any:
         """The state that starts at `x`."""
-        ...
 
+    @abstractmethod
     def step(self, energy: EnergyLike, state: Any, rng: Rng) -> tuple[Any, PerRow]:
         """The next state, and the acceptance of each row in [0, 1]."""
-        ...
 
 
-@runtime_checkable
-class Negatives(Protocol):
+class Negatives(ABC):
     """What the model believes in now: states that training pushes up."""
 
     @property
+    @abstractmethod
     def monitor(self) -> Mapping[str, Tensor]:
         """Detached scalars that the last call noticed, under the names they are logged by."""
-        ...
 
-    def __call__(self, energy: EnergyLike, x: Batch, rng: Rng = None) -> Batch: ...
+    @abstractmethod
+    def __call__(self, energy: EnergyLike, x: Batch, rng: Rng = None) -> Batch:
+        """States to hold against the batch `x`, usually one a row."""
 
 
 class Loss(NamedTuple):
@@ -91,8 +93,9 @@ class Loss(NamedTuple):
     terms: Mapping[str, Tensor]
 
 
-@runtime_checkable
-class Objective(Protocol):
+class Objective(ABC):
     """What to change: compares a batch of data with the model."""
 
-    def __call__(self, energy: EnergyLike, batch: Any, rng: Rng = None) -> Loss: ...
+    @abstractmethod
+    def __call__(self, energy: EnergyLike, batch: Any, rng: Rng = None) -> Loss:
+        """The differentiable loss of one batch, and what to log."""

@@ -10,7 +10,7 @@ from erg.energies.energy import as_energy
 from erg.roles import EnergyLike, Loss, Objective
 
 
-class Weighted:
+class Weighted(Objective):
     """A weighted sum of objectives; every term is logged under its objective's name.
 
     Args:
@@ -45,7 +45,7 @@ class Weighted:
         return Loss(value, terms)
 
 
-class Conditional:
+class Conditional(Objective):
     """An objective for pairs (x, y): the inner one sees x and the energy given y.
 
     Args:

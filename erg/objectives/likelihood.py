@@ -17,7 +17,7 @@ from torch import Tensor
 from erg.draws import Rng
 from erg.energies.energy import as_energy, check_energies
 from erg.objectives.penalties import Penalties, penalise
-from erg.roles import EnergyLike, Loss, Negatives
+from erg.roles import EnergyLike, Loss, Negatives, Objective
 
 
 class Phases(NamedTuple):
@@ -29,7 +29,7 @@ class Phases(NamedTuple):
     energy_model: Float[Tensor, " negatives"]
 
 
-class MaximumLikelihood:
+class MaximumLikelihood(Objective):
     """Lower the energy of data, raise the energy of negatives.
 
     Logs ``energy/data``, ``energy/model``, ``energy/gap`` (model minus data: positive when data are

@@ -4,7 +4,8 @@ A contrast only sees differences of energies, so nothing holds their level, and 
 chains unstable. A penalty is a function of the energy and of both phases, whose energies are at hand.
 """
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,11 +18,19 @@ from erg.energies.energy import Energy
 if TYPE_CHECKING:
     from erg.objectives.likelihood import Phases
 
-Penalty = Callable[["Energy", "Phases"], Float[Tensor, ""]]
+
+class Penalty(ABC):
+    """What an energy should not become, as a differentiable number."""
+
+    @abstractmethod
+    def __call__(self, energy: Energy, phases: "Phases") -> Float[Tensor, ""]:
+        """The unweighted penalty."""
+
+
 Penalties = Mapping[str, tuple[float, Penalty]]
 
 
-class Magnitude:
+class Magnitude(Penalty):
     r"""Mean squared energy of both phases, :math:`\overline{E(x)^2} + \overline{E(x')^2}`.
 
     References:
@@ -33,7 +42,7 @@ class Magnitude:
         return phases.energy_data.square().mean() + phases.energy_model.square().mean()
 
 
-class Gradient:
+class Gradient(Penalty):
     r"""Mean squared gradient norm at the data and at the negatives, :math:`\overline{\|\nabla_x E\|^2}`.
 
     Costs a second derivative: about twice an update without chains.

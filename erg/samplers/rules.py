@@ -17,7 +17,7 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import evaluate, evaluate_energy
-from erg.roles import Evaluated, Move, Proposal
+from erg.roles import Evaluated, Kernel, Move, Proposal
 from erg.support import Box, Real
 
 
@@ -28,7 +28,7 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Unadjusted:
+class Unadjusted(Kernel):
     """Makes every proposed move. On a `Box` the move is projected back onto it.
 
     The acceptance is 1 where the energy was finite and 0 where it was not: a row that has left for
@@ -63,7 +63,7 @@ class Unadjusted:
 
 
 @dataclass(frozen=True)
-class Metropolis:
+class Metropolis(Kernel):
     """Accepts or rejects every row by the Metropolis-Hastings ratio: exp(-E) is exactly stationary.
 
     A proposal with a non-finite energy or outside of a `Box` is rejected; a row that starts at a
@@ -92,7 +92,11 @@ class Metropolis:
     def init(self, energy: Any, x: Float[Tensor, "batch *event"]) -> Evaluated:
         """Evaluate at `x`, if this kernel moves where the energy lives."""
         check_support(self.proposal, energy)
-        return _evaluate(self.proposal, energy, x)
+        start = _evaluate(self.proposal, energy, x)
+        if start.gradient is None:
+            return start
+        # Without a slope there the row walks at random until it finds a finite energy; a NaN would hold it for ever.
+        return start._replace(gradient=start.gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0))
 
     def step(self, energy: Any, state: Evaluated, rng: Rng) -> tuple[Evaluated, Float[Tensor, " batch"]]:
         """One proposal, one evaluation, one decision a row."""
@@ -137,7 +141,10 @@ def check_support(move: Move, energy: Any) -> None:
     support = support_of(energy)
     if not isinstance(support, move.moves_on):
         places = " or ".join(place.__name__ for place in move.moves_on)
-        raise TypeError(f"{type(move).__name__} moves on {places}, but this energy lives on {support}.")
+        raise TypeError(
+            f"{type(move).__name__} moves on {places}, but this energy lives on {support}; "
+            "choose a kernel that moves there, or correct the energy's support."
+        )
 
 
 def _evaluate(move: Move, energy: Any, x: Tensor) -> Evaluated:

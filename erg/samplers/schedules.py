@@ -127,7 +127,7 @@ class Counted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scheduled:
+class Scheduled(Kernel):
     """A kernel whose settings follow schedules.
 
     Args:
@@ -170,6 +170,8 @@ class Scheduled:
 def with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any:
     """A copy of `kernel` with the setting called `name` changed, wherever it is nested.
 
+    A setting that follows a schedule is changed at every step.
+
     Args:
         kernel: A frozen dataclass of frozen dataclasses, as all kernels are.
         name: A field's name, for example ``step_size``.
@@ -179,18 +181,22 @@ def with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any:
         ValueError: If there is no such setting.
     """
     changed = _with_setting(kernel, name, change)
-    if changed is kernel:
+    if changed is None:
         raise ValueError(f"{type(kernel).__name__} has no setting called {name!r}.")
     return changed
 
 
-def _with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any:
+def _with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any | None:
+    """The changed copy, or None when the setting is nowhere in `kernel`."""
     if not is_dataclass(kernel) or isinstance(kernel, type):
-        return kernel
-    changes = {}
+        return None
+    changes: dict[str, Any] = {}
     for field in fields(kernel):
         old = getattr(kernel, field.name)
         new = change(old) if field.name == name else _with_setting(old, name, change)
-        if new is not old:
+        if field.name == name or new is not None:
             changes[field.name] = new
-    return replace(kernel, **changes) if changes else kernel
+    if isinstance(kernel, Scheduled) and name in kernel.schedules:
+        schedule = kernel.schedules[name]
+        changes["schedules"] = {**kernel.schedules, name: lambda step: change(schedule(step))}
+    return replace(kernel, **changes) if changes else None
