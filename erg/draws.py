@@ -79,7 +79,8 @@ def _draw(law: str, like: Tensor, rng: Rng) -> Tensor:
     if isinstance(rng, Record):
         rng.draws.append(Draw(law, like.shape, like.dtype, like.device))
         rng = rng.rng
-    return _fill(law, torch.empty_like(like), rng)
+    # Contiguous whatever the layout of `like`: the same seed then gives the same values in every layout.
+    return _fill(law, torch.empty_like(like, memory_format=torch.contiguous_format), rng)
 
 
 def _fill(law: str, out: Tensor, rng: torch.Generator | None) -> Tensor:

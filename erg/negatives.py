@@ -15,7 +15,7 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.algebra import Given
-from erg.energies.energy import as_energy
+from erg.energies.energy import Energy, as_energy
 from erg.roles import EnergyLike, Kernel, Negatives
 from erg.samplers.chain import advance
 from erg.samplers.rules import support_of
@@ -175,7 +175,8 @@ class Persistent(_Chains):
         assert self.positions is not None
         if len(x) > self.size:
             raise ValueError(
-                f"A buffer of {self.size} slots cannot supply {len(x)} distinct chains; raise size or use smaller batches."
+                f"A buffer of {self.size} slots cannot supply {len(x)} distinct chains; "
+                "raise size or use smaller batches."
             )
         if self.positions.shape[1:] != x.shape[1:]:
             raise ValueError(
@@ -228,9 +229,14 @@ class Repeated(Negatives):
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
         """`times` negatives a data row, shape (times * batch, *event)."""
-        if isinstance(energy, Given) and energy.y.ndim > 0:
-            energy = as_energy(energy.energy).given(energy.y.repeat_interleave(self.times, 0))
-        return self.negatives(energy, x.repeat_interleave(self.times, 0), rng)
+        return self.negatives(several(energy, self.times), x.repeat_interleave(self.times, 0), rng)
+
+
+def several(energy: EnergyLike, times: int) -> Energy:
+    """The energy of `times` consecutive states for each row: conditions are repeated with their rows."""
+    if isinstance(energy, Given) and energy.y.ndim > 0:
+        return energy.energy.given(energy.y.repeat_interleave(times, 0))
+    return as_energy(energy)
 
 
 class Every(Negatives):
@@ -239,6 +245,9 @@ class Every(Negatives):
     Args:
         negatives: Supplies the negatives.
         updates: k.
+
+    Raises:
+        ValueError: If `updates` is not positive.
     """
 
     def __init__(self, negatives: Negatives, updates: int) -> None:
@@ -248,23 +257,35 @@ class Every(Negatives):
         self.updates = updates
         self.calls = 0
         self.last: Tensor | None = None
+        # A copy, saved with the negatives: a resumed run then logs what an undisturbed one would.
+        self._monitor: Mapping[str, Tensor] = {}
 
     @property
     def monitor(self) -> Mapping[str, Tensor]:
         """What the inner negatives noticed when they were last asked."""
-        return self.negatives.monitor
+        return self._monitor
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
-        """Fresh negatives at calls 0, k, 2k, ...; the former ones otherwise."""
+        """Fresh negatives at calls 0, k, 2k, ...; the former ones otherwise.
+
+        Raises:
+            TypeError: If the energy has one condition a row.
+        """
+        if isinstance(energy, Given) and energy.y.ndim > 0:
+            raise TypeError(
+                f"Every reuses the negatives of another batch, but this energy has a condition for each of "
+                f"{len(energy.y)} rows, which change with the batch; use the negatives without Every."
+            )
         if self.last is None or self.calls % self.updates == 0:
             self.last = self.negatives(energy, x, rng)
+            self._monitor = dict(self.negatives.monitor)
         self.calls += 1
         return self.last
 
     def state_dict(self) -> dict[str, Any]:
-        """The reused negatives and the count of calls."""
-        return {"calls": self.calls, "last": self.last}
+        """The reused negatives, what was noticed of them, and the count of calls."""
+        return {"calls": self.calls, "last": self.last, "monitor": dict(self._monitor)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where the saved one stopped."""
-        self.calls, self.last = state["calls"], state["last"]
+        self.calls, self.last, self._monitor = state["calls"], state["last"], state["monitor"]

@@ -7,7 +7,7 @@ abstract classes without code, so that recipes can name any class that plays the
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -32,8 +32,8 @@ class Evaluated(NamedTuple):
 class Move(Protocol):
     """Where one could go from here. Never sees an energy, only what was evaluated at the source."""
 
-    moves_on: tuple[type, ...]
-    needs_gradient: bool
+    moves_on: ClassVar[tuple[type, ...]]
+    needs_gradient: ClassVar[bool]
 
     def propose(self, source: Evaluated, rng: Rng) -> Batch:
         """One candidate a row."""

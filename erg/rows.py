@@ -22,7 +22,7 @@ def finite(x: Float[Tensor, "batch *event"]) -> Bool[Tensor, " batch"]:
 
 
 def spread(weight: float | Tensor, x: Float[Tensor, "batch *event"]) -> float | Tensor:
-    """A scalar as it is, or one weight a row, shaped to multiply `x`.
+    """A scalar as it is, or one weight a row, shaped to multiply `x` without changing its dtype.
 
     Raises:
         ValueError: If `weight` is neither a scalar nor of shape (batch,).
@@ -33,7 +33,7 @@ def spread(weight: float | Tensor, x: Float[Tensor, "batch *event"]) -> float | 
         raise ValueError(
             f"A weight is a scalar or one number a row, shape ({len(x)},), but got shape {tuple(weight.shape)}."
         )
-    return weight.reshape(-1, *[1] * (x.ndim - 1))
+    return weight.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def where(

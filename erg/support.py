@@ -6,6 +6,7 @@ error when sampling starts and not a strange picture an hour later. Discrete sta
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from erg import draws, rows
+from erg.draws import Rng
 
 ENUMERABLE = 2**24
 
@@ -27,9 +29,7 @@ class Real:
         """Which rows are finite."""
         return rows.finite(x)
 
-    def initial(
-        self, shape: tuple[int, ...], rng: torch.Generator | None = None, *, like: Tensor | None = None
-    ) -> Float[Tensor, "..."]:
+    def initial(self, shape: tuple[int, ...], rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "..."]:
         """Standard normal states of the given (batch, *event) shape."""
         return draws.normal(_template(shape, like), rng)
 
@@ -39,24 +39,25 @@ class Box:
     """Arrays with every entry in [low, high].
 
     Raises:
-        ValueError: If `low` is not below `high`.
+        ValueError: If `low` is not below `high`, or one of them is not finite.
     """
 
     low: float = -1.0
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"Box needs low < high, but got low={self.low} and high={self.high}.")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(
+                f"Box needs finite low < high, but got low={self.low} and high={self.high}; "
+                "states without bounds live on Real()."
+            )
 
     def contains(self, x: Float[Tensor, "batch *event"]) -> Bool[Tensor, " batch"]:
         """Which rows lie inside, the faces included."""
         inside = (x >= self.low) & (x <= self.high)
         return rows.every(inside)
 
-    def initial(
-        self, shape: tuple[int, ...], rng: torch.Generator | None = None, *, like: Tensor | None = None
-    ) -> Float[Tensor, "..."]:
+    def initial(self, shape: tuple[int, ...], rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "..."]:
         """Uniform states of the given (batch, *event) shape."""
         return draws.uniform(_template(shape, like), rng).mul_(self.high - self.low).add_(self.low)
 
@@ -72,9 +73,7 @@ class _Lattice:
         allowed = (x == self.values[0]) | (x == self.values[1])
         return rows.every(allowed)
 
-    def initial(
-        self, shape: tuple[int, ...], rng: torch.Generator | None = None, *, like: Tensor | None = None
-    ) -> Float[Tensor, "..."]:
+    def initial(self, shape: tuple[int, ...], rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "..."]:
         """Fair coin flips of the given (batch, *event) shape."""
         template = _template(shape, like)
         heads = draws.uniform(template, rng) < 0.5
@@ -118,12 +117,11 @@ class OneHot:
         sites = ((x == 0) | (x == 1)).all(-1) & (x.sum(-1) == 1)
         return rows.every(sites)
 
-    def initial(
-        self, shape: tuple[int, ...], rng: torch.Generator | None = None, *, like: Tensor | None = None
-    ) -> Float[Tensor, "..."]:
+    def initial(self, shape: tuple[int, ...], rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "..."]:
         """Uniform categories of the given (batch, *sites, categories) shape."""
         template = _template(shape, like)
-        noise = draws.uniform(template, rng)
+        # In 16 bits ties are frequent, and argmax would favour the first category.
+        noise = draws.uniform(template.float(), rng)
         return one_hot(noise.argmax(-1), shape[-1]).to(template.dtype)
 
     def enumerate(self, event: tuple[int, ...], *, chunk: int = 2**16) -> Iterator[Float[Tensor, "..."]]:
@@ -135,8 +133,8 @@ class OneHot:
         categories, sites = event[-1], torch.Size(event[:-1]).numel()
         _refuse_huge(categories**sites, f"OneHot{tuple(event)}")
         words = itertools.product(range(categories), repeat=sites)
-        while rows := list(itertools.islice(words, chunk)):
-            yield one_hot(torch.tensor(rows), categories).to(torch.get_default_dtype()).reshape(-1, *event)
+        while some := list(itertools.islice(words, chunk)):
+            yield one_hot(torch.tensor(some), categories).to(torch.get_default_dtype()).reshape(-1, *event)
 
 
 Support = Real | Box | Binary | Spin | OneHot

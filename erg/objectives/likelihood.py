@@ -16,6 +16,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.energies.energy import as_energy, check_energies
+from erg.negatives import several
 from erg.objectives.penalties import Penalties, penalise
 from erg.roles import EnergyLike, Loss, Negatives, Objective
 
@@ -48,7 +49,8 @@ class MaximumLikelihood(Objective):
         """Compare a batch of data with fresh negatives."""
         energy = as_energy(energy)
         model = self.negatives(energy, batch, rng).detach()
-        phases = Phases(batch, model, check_energies(energy(batch), batch), check_energies(energy(model), model))
+        of_model = several(energy, len(model) // len(batch))
+        phases = Phases(batch, model, check_energies(energy(batch), batch), check_energies(of_model(model), model))
         data_mean, model_mean = phases.energy_data.mean(), phases.energy_model.mean()
         penalty, penalty_terms = penalise(self.penalties, energy, phases)
         terms: Mapping[str, Any] = {

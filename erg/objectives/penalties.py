@@ -14,6 +14,7 @@ from torch import Tensor
 
 from erg import rows
 from erg.energies.energy import Energy
+from erg.negatives import several
 
 if TYPE_CHECKING:
     from erg.objectives.likelihood import Phases
@@ -50,9 +51,10 @@ class Gradient(Penalty):
 
     def __call__(self, energy: Energy, phases: "Phases") -> Float[Tensor, ""]:
         """The penalty, differentiable, in squared nats per squared unit of x."""
-        x = torch.cat([phases.data, phases.model]).detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(energy(x).sum(), x, create_graph=True)
-        return rows.total(gradient.square()).mean()
+        data, model = (x.detach().requires_grad_() for x in (phases.data, phases.model))
+        of_model = several(energy, len(model) // len(data))
+        gradients = torch.autograd.grad(energy(data).sum() + of_model(model).sum(), (data, model), create_graph=True)
+        return torch.cat([rows.total(gradient.square()) for gradient in gradients]).mean()
 
 
 def penalise(penalties: Penalties, energy: Energy, phases: "Phases") -> tuple[Tensor, dict[str, Tensor]]:

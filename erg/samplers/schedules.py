@@ -7,6 +7,7 @@ counts in its state, so that two chains with one kernel never disturb each other
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
@@ -154,7 +155,7 @@ class Scheduled(Kernel):
         """The kernel as it is at `step`."""
         kernel = self.kernel
         for name, schedule in self.schedules.items():
-            kernel = with_setting(kernel, name, lambda _, schedule=schedule: schedule(step))
+            kernel = with_setting(kernel, name, partial(_value, schedule, step))
         return kernel
 
     def init(self, energy: Any, x: Float[Tensor, "batch *event"]) -> Counted:
@@ -165,6 +166,10 @@ class Scheduled(Kernel):
         """One step with the settings of this step."""
         inner, acceptance = self.at(state.steps).step(energy, state.inner, rng)
         return Counted(inner, state.steps + 1), acceptance
+
+
+def _value(schedule: Schedule, step: int, _: Any) -> float:
+    return schedule(step)
 
 
 def with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any:
