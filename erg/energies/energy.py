@@ -114,6 +114,19 @@ def check_energies(value: Any, x: Tensor) -> Float[Tensor, " batch"]:
     return value
 
 
+def check_event(x: Tensor, shape: tuple[int, ...], of: type) -> None:
+    """Refuse states of another event shape, which would otherwise broadcast to a wrong energy.
+
+    Raises:
+        ValueError: If the shape of `x` is not (batch, *shape).
+    """
+    if x.shape[1:] != shape:
+        raise ValueError(
+            f"This {of.__name__} scores events of shape {tuple(shape)}, but got a batch of shape {tuple(x.shape)}; "
+            f"pass x of shape (batch, {', '.join(str(size) for size in shape)})."
+        )
+
+
 def evaluate(energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Evaluated:
     """Energy and gradient dE/dx at `x`, detached. Costs one forward and one backward pass.
 
