@@ -141,12 +141,12 @@ class Descent:
         return source.x - rows.spread(self.step_size, source.x) * source.gradient
 
 
-def ula(step_size: float) -> Unadjusted:
+def ula(step_size: float | Float[Tensor, " batch"]) -> Unadjusted:
     """The unadjusted Langevin algorithm: one gradient a step, a law biased by O(step_size)."""
     return Unadjusted(Langevin(step_size))
 
 
-def mala(step_size: float) -> Metropolis:
+def mala(step_size: float | Float[Tensor, " batch"]) -> Metropolis:
     """The Metropolis-adjusted Langevin algorithm: one gradient a step, the exact law."""
     return Metropolis(Langevin(step_size))
 
@@ -163,7 +163,7 @@ def sgld(
     return Unadjusted(ImageLangevin(step_size, noise, clip, box))
 
 
-def descent(step_size: float) -> Unadjusted:
+def descent(step_size: float | Float[Tensor, " batch"]) -> Unadjusted:
     """Gradient descent on the state as a kernel."""
     return Unadjusted(Descent(step_size))
 

@@ -45,6 +45,6 @@ class RandomWalk:
         return torch.zeros_like(source.energy)
 
 
-def random_walk(scale: float) -> Metropolis:
+def random_walk(scale: float | Float[Tensor, " batch"]) -> Metropolis:
     """Random-walk Metropolis: one energy a step, no gradient, the exact law."""
     return Metropolis(RandomWalk(scale))
