@@ -1,0 +1,73 @@
+r"""The exponential moving average of an energy: what is sampled, scored and exported.
+
+.. math:: \bar\theta_t = d_t\,\bar\theta_{t-1} + (1 - d_t)\,\theta_t,
+          \qquad d_t = \min\left(d,\ \frac{1 + t}{10 + t}\right)
+
+The decay grows with the number t of updates, so that the first weights, which are random, are
+forgotten within a few updates instead of after 1 / (1 - d).
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Averaged:
+    """A copy of an energy whose parameters and buffers follow those of the original slowly.
+
+    Whole numbers among the buffers are copied, not averaged. `energy` is in evaluation mode and its
+    parameters need no gradient.
+
+    Args:
+        energy: The energy that is trained; on its device already.
+        decay: d, in [0, 1). 0 keeps a plain copy.
+
+    Raises:
+        ValueError: If `decay` is not in [0, 1).
+
+    Example:
+        >>> energy = nn.Linear(2, 1)
+        >>> average = Averaged(energy, 0.999)
+        >>> average.update()
+        >>> bool((average.energy.weight == energy.weight).all())
+        True
+    """
+
+    def __init__(self, energy: nn.Module, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"Averaged needs a decay in [0, 1), but got {decay}.")
+        self.decay = decay
+        self.updates = 0
+        self.energy = copy.deepcopy(energy).eval().requires_grad_(False)
+        self._source = energy
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take one step towards the energy as it is now; call it after each optimiser step."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        smooth, targets = [], []
+        for average, target in zip(_tensors(self.energy), _tensors(self._source), strict=True):
+            if average.is_floating_point():
+                smooth.append(average)
+                targets.append(target.detach())
+            else:
+                average.copy_(target)
+        if smooth:
+            torch._foreach_lerp_(smooth, targets, 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averaged weights and the number of updates."""
+        return {"updates": self.updates, "energy": self.energy.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where the saved one stopped."""
+        self.updates = state["updates"]
+        self.energy.load_state_dict(state["energy"])
+
+
+def _tensors(energy: nn.Module) -> list[Tensor]:
+    return [*energy.parameters(), *energy.buffers()]
