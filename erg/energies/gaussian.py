@@ -6,7 +6,6 @@ the dtype of what they were built from: build from float64 tensors for float64 a
 """
 
 import math
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -46,12 +45,12 @@ class Gaussian(Energy):
         self.register_buffer("whitening", whitening)
 
     @classmethod
-    def standard(cls, shape: int | tuple[int, ...]) -> Self:
+    def standard(cls, shape: int | tuple[int, ...]) -> "Gaussian":
         """Zero mean and unit covariance, on vectors of a length or events of a shape."""
         return cls.isotropic(torch.zeros(shape))
 
     @classmethod
-    def isotropic(cls, mean: Float[Tensor, "*event"], *, variance: float = 1.0) -> Self:
+    def isotropic(cls, mean: Float[Tensor, "*event"], *, variance: float = 1.0) -> "Gaussian":
         """The same variance in every direction."""
         return cls(mean, torch.full_like(mean, variance))
 
@@ -127,7 +126,7 @@ class GaussianMixture(Energy):
         *,
         variance: float = 1.0,
         weights: Float[Tensor, " components"] | None = None,
-    ) -> Self:
+    ) -> "GaussianMixture":
         """The same variance in every direction and component."""
         return cls(means, torch.full_like(means, variance), weights=weights)
 

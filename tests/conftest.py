@@ -1,0 +1,29 @@
+"""Shapes in annotations are executed by the tests, and every test runs on one thread from its own seed."""
+
+import pytest
+from jaxtyping import install_import_hook
+
+from tests import typecheck
+
+# Before anything imports erg: the hook rewrites modules while they load.
+install_import_hook("erg", f"{typecheck.__name__}.check")
+
+import torch  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def single_thread() -> None:
+    """Several workers share the machine, and results must not depend on its number of cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def global_seed() -> None:
+    """The global generator starts at the same place in every test."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    """The source of randomness of a test."""
+    return torch.Generator().manual_seed(0)
