@@ -34,10 +34,10 @@ class _Chains(Negatives):
 
     @property
     def monitor(self) -> Mapping[str, Tensor]:
-        """Acceptance, finite share, distance moved and (on a box) the share of entries at its faces."""
+        """Acceptance, finite share, distance moved and, on a box, the shares of chains and data at its faces."""
         return self._monitor
 
-    def _run(self, energy: EnergyLike, start: Tensor, rng: Rng) -> Tensor:
+    def _run(self, energy: EnergyLike, start: Tensor, x: Tensor, rng: Rng) -> Tensor:
         end, acceptance = advance(self.kernel, energy, start, self.steps, rng)
         self._monitor = {
             "chain/acceptance": acceptance.mean(),
@@ -46,9 +46,13 @@ class _Chains(Negatives):
         }
         support = support_of(energy)
         if isinstance(support, Box):
-            at_face = (end <= support.low) | (end >= support.high)
-            self._monitor["chain/saturated"] = at_face.float().mean()
+            self._monitor["chain/saturated"] = _at_faces(end, support)
+            self._monitor["data/saturated"] = _at_faces(x, support)
         return end
+
+
+def _at_faces(x: Tensor, box: Box) -> Tensor:
+    return ((x <= box.low) | (x >= box.high)).float().mean()
 
 
 class FromData(_Chains):
@@ -64,7 +68,7 @@ class FromData(_Chains):
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
         """One negative a data row."""
-        return self._run(energy, x, rng)
+        return self._run(energy, x, x, rng)
 
 
 class FromNoise(_Chains):
@@ -80,7 +84,7 @@ class FromNoise(_Chains):
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
         """One negative a data row."""
-        return self._run(energy, support_of(energy).initial(tuple(x.shape), rng, like=x), rng)
+        return self._run(energy, support_of(energy).initial(tuple(x.shape), rng, like=x), x, rng)
 
 
 class Persistent(_Chains):
@@ -147,7 +151,7 @@ class Persistent(_Chains):
         noise = support.initial(tuple(x.shape), rng, like=x)
         restart = draws.uniform(torch.empty(len(x), device=x.device), rng) < self.fresh
         start = rows.where(restart, noise, self.positions[slots].to(x.dtype))
-        end = self._run(energy, start, rng)
+        end = self._run(energy, start, x, rng)
         # Judged as stored: a state that is finite in float32 may overflow a smaller dtype.
         stored = end.to(self.dtype)
         self.positions[slots] = rows.where(rows.finite(stored), stored, noise.to(self.dtype))

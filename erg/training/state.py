@@ -59,7 +59,7 @@ def stateful(root: Any) -> dict[str, Stateful]:
     """Everything in `root` that holds state, by the path where it was found first.
 
     Modules, optimisers and generators are found too. Whoever holds state answers for the modules
-    inside it, but not for anything else there. What is hidden in a closure is not found.
+    and the private attributes inside it. What is hidden in a closure is not found.
 
     Args:
         root: Anything; usually a mapping of names to energy, optimiser, objective, ...
@@ -73,6 +73,17 @@ def stateful(root: Any) -> dict[str, Stateful]:
         ['energy', 'pair.1.rng']
     """
     found: dict[str, Stateful] = {}
+    for name, value in reachable(root):
+        holder = Stream(value) if isinstance(value, torch.Generator) else value
+        if isinstance(holder, Stateful):
+            if name in found:
+                raise ValueError(f"Two things that hold state are both called {name!r}; rename one of them.")
+            found[name] = holder
+    return found
+
+
+def reachable(root: Any) -> Iterator[tuple[str, Any]]:
+    """Everything in `root`, once, with the path where it was found first; the modules inside a module excepted."""
     seen: dict[int, Any] = {}  # keeps what was seen alive, so that an id stays taken
     # Breadth first: what is reachable by two paths gets the shorter name.
     queue = deque([("", root)])
@@ -81,13 +92,8 @@ def stateful(root: Any) -> dict[str, Stateful]:
         if isinstance(value, _LEAVES) or id(value) in seen:
             continue
         seen[id(value)] = value
-        holder = Stream(value) if isinstance(value, torch.Generator) else value
-        if isinstance(holder, Stateful):
-            if name in found:
-                raise ValueError(f"Two things that hold state are both called {name!r}; rename one of them.")
-            found[name] = holder
+        yield name, value
         queue.extend((f"{name}.{key}" if name else str(key), child) for key, child in _children(value))
-    return found
 
 
 def states(root: Any) -> dict[str, dict[str, Any]]:
@@ -154,7 +160,8 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
             prefix = f"{path}." if path else ""
             yield from ((prefix + name, child) for name, child in _held(module) if not isinstance(child, nn.Module))
     elif isinstance(value, Stateful):
-        yield from ((name, child) for name, child in _held(value) if not isinstance(child, nn.Module))
+        others = ((name, child) for name, child in _held(value) if not isinstance(child, nn.Module))
+        yield from ((name, child) for name, child in others if not name.startswith("_"))
     else:
         yield from _held(value)
 
