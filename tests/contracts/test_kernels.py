@@ -1,0 +1,212 @@
+"""Does every public kernel keep its role?"""
+
+import pytest
+import torch
+
+from erg import draws
+from erg.energies import Neural
+from erg.samplers import advance, chain, sample
+from erg.support import Binary, Box, Spin
+from tests.contracts.kernels import DETERMINISTIC, EXACT, KERNELS, noise_of, public_kernels, public_moves, run
+
+EVENTS = [(), (1,), (3,), (1, 4, 4)]
+every_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+every_event = pytest.mark.parametrize("event", EVENTS, ids=str)
+
+
+def quartic(x):
+    """Works for any event, the empty one included."""
+    x = x.reshape(len(x), -1)
+    return (x.square().square() / 8 + (x - 0.4).square()).sum(1)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_every_public_kernel_and_move_has_a_case():
+    assert public_kernels() >= {"mala", "ula", "sgld", "random_walk", "Metropolis", "Unadjusted"}
+    assert public_kernels() <= set(KERNELS)
+    used = {type(getattr(kernel, name)) for kernel in KERNELS.values() for name in vars(kernel)}
+    assert public_moves() <= used
+
+
+@every_kernel
+@every_event
+def test_shape_is_kept_and_the_input_is_untouched(kernel, event, rng):
+    x = torch.randn(6, *event, generator=rng)
+    before = x.clone()
+    for state, acceptance in run(kernel, quartic, x, 3, rng):
+        assert state.x.shape == x.shape
+        assert acceptance.shape == (6,)
+        assert ((acceptance >= 0) & (acceptance <= 1)).all()
+    end = sample(kernel, quartic, x, 3, rng)
+    assert end.shape == x.shape
+    assert not end.requires_grad
+    end.zero_()
+    assert torch.equal(x, before) and not x.requires_grad and x.grad is None
+
+
+@every_kernel
+def test_no_steps_return_a_copy(kernel, rng):
+    x = torch.randn(4, 2, generator=rng)
+    end, acceptance = advance(kernel, quartic, x, 0, rng)
+    assert torch.equal(end, x) and end.data_ptr() != x.data_ptr()
+    assert torch.equal(acceptance, torch.ones(4))
+
+
+@every_kernel
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_dtype_is_kept(kernel, dtype, rng):
+    x = torch.randn(6, 3, generator=rng).to(dtype)
+    for state, acceptance in run(kernel, quartic, x, 3, rng):
+        assert state.x.dtype == dtype
+        assert state.x.isfinite().all()
+        assert acceptance.is_floating_point()
+    assert sample(kernel, quartic, x, 2, rng).dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["mala", "ula", "descent", "random_walk"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_step_sizes_for_each_chain_keep_the_dtype_of_the_chains(name, dtype, rng):
+    import erg.samplers
+
+    kernel = getattr(erg.samplers, name)(torch.linspace(0.1, 0.3, 6))
+    assert sample(kernel, quartic, torch.zeros(6, 3, dtype=dtype), 3, rng).dtype == dtype
+
+
+@every_kernel
+@every_event
+def test_same_seed_same_result_and_the_global_generator_is_left_alone(kernel, event, request):
+    x = torch.randn(5, *event, generator=seeded())
+    before = torch.get_rng_state()
+    first = sample(kernel, quartic, x, 4, seeded(1))
+    assert torch.equal(first, sample(kernel, quartic, x, 4, seeded(1)))
+    assert torch.equal(torch.get_rng_state(), before)
+    other = sample(kernel, quartic, x, 4, seeded(2))
+    assert torch.equal(first, other) == (request.node.callspec.id.split("-(")[0].split("-", 1)[-1] in DETERMINISTIC)
+
+
+@every_kernel
+def test_without_a_generator_the_global_one_decides(kernel):
+    x = torch.zeros(5, 2)
+    torch.manual_seed(3)
+    first = sample(kernel, quartic, x, 4)
+    torch.manual_seed(3)
+    assert torch.equal(first, sample(kernel, quartic, x, 4))
+
+
+@every_kernel
+def test_the_layout_of_the_input_does_not_matter(kernel):
+    x = torch.randn(6, 3, 4, 4, generator=seeded())
+    plain = sample(kernel, quartic, x, 3, seeded())
+    strided = torch.empty(4, 4, 3, 6).permute(3, 2, 0, 1).copy_(x)
+    assert not strided.is_contiguous()
+    for other in (strided, x.to(memory_format=torch.channels_last), x.repeat(1, 1, 1, 2)[..., :4]):
+        torch.testing.assert_close(sample(kernel, quartic, other, 3, seeded()), plain)
+
+
+@every_kernel
+@every_event
+def test_stays_in_a_box(kernel, event, rng):
+    box = Box(-0.5, 0.75)
+    steep = Neural(lambda x: -30 * quartic(x), support=box)
+    for state, _ in run(kernel, steep, box.initial((8, *event), rng), 6, rng):
+        assert box.contains(state.x).all()
+
+
+@every_kernel
+@pytest.mark.parametrize("support", [Binary(), Spin()], ids=["binary", "spin"])
+def test_refuses_an_energy_that_lives_elsewhere(kernel, support):
+    with pytest.raises(TypeError, match=r"moves on Real or Box, but this energy lives on (Binary|Spin)\(\); choose"):
+        sample(kernel, Neural(quartic, support=support), torch.ones(2, 3), 1)
+
+
+@every_kernel
+def test_half_of_the_chains_start_at_infinite_energy(kernel, request, rng):
+    def disc(x):
+        r = x.square().sum(1)
+        return torch.where(r < 4, r, torch.inf)
+
+    x = torch.randn(400, 2, generator=rng) * 0.5
+    x[::2] = 2.2 + 0.1 * x[::2]
+    finite = disc(x).isfinite()
+    assert finite.float().mean() == pytest.approx(0.5, abs=0.05)
+    for state, acceptance in run(kernel, disc, x, 30, rng):
+        assert state.x.isfinite().all() and acceptance.isfinite().all()
+        if request.node.callspec.id in EXACT:
+            now = disc(state.x).isfinite()
+            assert (now >= finite).all(), "a chain left a finite energy for an infinite one"
+            finite = now
+    if request.node.callspec.id in EXACT:
+        assert finite.float().mean() > 0.6, "chains at infinite energy never find a finite one"
+
+
+@pytest.mark.parametrize("name", sorted(EXACT))
+def test_a_region_of_nan_is_never_entered_and_can_be_left(name, rng):
+    def root(x):  # NaN energy and NaN gradient below zero
+        return (x.sqrt() + x.square()).sum(1)
+
+    x = torch.rand(200, 1, generator=rng)
+    x[::2] *= -0.2
+    assert root(x)[::2].isnan().all()
+    inside = ~root(x).isnan()
+    for state, acceptance in run(KERNELS[name], root, x, 30, rng):
+        now = ~root(state.x).isnan()
+        assert state.x.isfinite().all() and acceptance.isfinite().all()
+        assert (now >= inside).all()
+        inside = now
+    assert inside.all()
+
+
+@every_kernel
+def test_rows_of_nan_do_not_touch_the_others(kernel):
+    def broken(x):
+        return torch.where(x[:, 0] > 5, torch.nan, x.square().sum(1))
+
+    x = torch.randn(8, 2, generator=seeded())
+    x[::2] = 9.0
+    x[4] = torch.nan
+    noise = noise_of(kernel, broken, x, 5)
+    together = sample(kernel, broken, x, 5, draws.Replay(noise))
+    alone = sample(kernel, broken, x[1::2], 5, draws.Replay([drawn[1::2] for drawn in noise]))
+    assert alone.isfinite().all()
+    assert torch.equal(together[1::2], alone)
+
+
+@every_kernel
+def test_runs_under_no_grad_and_refuses_inference_mode(kernel, rng):
+    x = torch.zeros(3, 2)
+    with torch.no_grad():
+        sample(kernel, quartic, x, 2, rng)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"inference_mode.*use torch\.no_grad"):
+        sample(kernel, quartic, x, 2, rng)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"inference_mode.*use torch\.no_grad"):
+        next(chain(kernel, quartic, x, rng))
+
+
+@every_kernel
+def test_a_column_of_energies_is_refused(kernel):
+    with pytest.raises(
+        ValueError, match=r"shape \(3,\), but this one returned \(3, 1\); return energy\.squeeze\(-1\)"
+    ):
+        sample(kernel, torch.nn.Linear(2, 1), torch.zeros(3, 2), 1)
+
+
+@every_kernel
+def test_closure_module_and_energy_are_the_same(kernel):
+    class Plain(torch.nn.Module):
+        def forward(self, x):
+            return quartic(x)
+
+    x = torch.randn(4, 2, generator=seeded())
+    ends = [sample(kernel, energy, x, 3, seeded()) for energy in (quartic, Plain(), Neural(quartic))]
+    assert torch.equal(ends[0], ends[1]) and torch.equal(ends[0], ends[2])
+
+
+@every_kernel
+def test_wrong_starts_are_refused(kernel):
+    with pytest.raises(TypeError, match=r"Chains start at a floating tensor .* but got torch\.int64"):
+        sample(kernel, quartic, torch.zeros(3, 2, dtype=torch.long), 1)
+    with pytest.raises(ValueError, match="steps is zero or more, but got -1"):
+        sample(kernel, quartic, torch.zeros(3, 2), -1)
