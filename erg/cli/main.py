@@ -1,0 +1,69 @@
+"""The command ``erg``. Nothing heavy is imported before a command runs, so that help answers at once."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import erg
+from erg.errors import UserError
+
+COMMANDS = {
+    "demo": "train on scikit-learn's digits in two minutes and open nothing but a report",
+    "train": "train a recipe, a recipe file, or one's own images or table; or go on with a run",
+    "sample": "draw samples from a run",
+    "score": "energies and percentiles of files",
+    "evaluate": "judge a run's samples and energies",
+    "report": "write a run's report.html",
+    "runs": "list and compare runs",
+    "recipes": "list the recipes",
+    "data": "list the data sets",
+    "doctor": "versions, devices, threads, compiler, data",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code: 0, 1 when goals were missed, 2 for a mistake, 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"erg: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("erg: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # A reader such as `head` has enough: not an error. The descriptor is replaced so that the
+        # interpreter's last flush does not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else ""
+    if name in COMMANDS:
+        return import_module(f"erg.cli.{name}").run(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="erg",
+        description="Energy-based models: define an energy, train it, sample it, evaluate it, use it.",
+        epilog="\n".join(["commands:", *(f"  {command:<9} {text}" for command, text in COMMANDS.items())])
+        + "\n\n`erg COMMAND --help` shows a command's options. Begin with `erg demo`.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="erg COMMAND ...",
+    )
+    parser.add_argument("--version", action="version", version=f"erg {erg.__version__}")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments[:1])
+    if asked.command is None:
+        parser.print_help()
+        return 0
+    raise UserError(f"There is no command {name!r}{_nearest(name)}; `erg --help` lists them.")
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

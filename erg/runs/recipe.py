@@ -1,0 +1,148 @@
+"""What a run is, as plain data: everything a recipe file may say, with its default.
+
+`erg.runs.config` reads a YAML file and the command line into a `Recipe`; `erg.runs.experiment` carries
+it out. Networks and optimisers are factories, because the event shape and the parameters are only
+known once the data are.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from torch import nn
+from torch.optim import Optimizer
+
+from erg.errors import UserError
+from erg.roles import Kernel, Objective
+from erg.samplers.schedules import Schedule
+from erg.training.signals import Limits
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class DataSettings:
+    """Which data, and what is added to them.
+
+    Args:
+        name: A known data set, see `erg data`. Found from the path when only a path is given.
+        path: Another set: a folder of images, IDX, .npy, .npz or .csv.
+        noise: Standard deviation of Gaussian noise on training data, in units of x.
+        dequantise: Add uniform noise of one grey level.
+    """
+
+    name: str | None = None
+    path: str | None = None
+    noise: float = 0.0
+    dequantise: bool = False
+
+
+@dataclass
+class SamplerSettings:
+    """How samples are drawn from noise: in validation, evaluation and `erg sample`.
+
+    Args:
+        kernel: What moves; the negatives' kernel when left out.
+        steps: Transitions from noise.
+    """
+
+    kernel: Kernel | None = None
+    steps: int = 200
+
+
+@dataclass
+class ValidationSettings:
+    """What is looked at during training.
+
+    Args:
+        every: Updates between two looks.
+        samples: How many samples are drawn and judged at each.
+        patience: Stop after this many looks without a better one; None never stops early.
+    """
+
+    every: int = 500
+    samples: int = 256
+    patience: int | None = None
+
+
+@dataclass
+class GuardSettings:
+    """When training counts as diverged, and how often it may go back; see `erg.training.guard.Guard`.
+
+    Args:
+        enabled: Off, nothing is watched and nothing is put right: for experiments on divergence.
+        snapshot_every: Updates between two snapshots.
+        depth: How many snapshots are kept.
+        recoveries: How often training may go back before it is given up.
+        bad_batches: How many batches in a row may be skipped before it is given up.
+        limits: When a number is out of line.
+    """
+
+    enabled: bool = True
+    snapshot_every: int = 100
+    depth: int = 2
+    recoveries: int = 8
+    bad_batches: int = 50
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass
+class Recipe:
+    """One experiment.
+
+    Args:
+        name: What the run is called.
+        network: Scores a batch of the data's event shape.
+        objective: What training changes.
+        optimizer: Updates the network's parameters.
+        data: Which data.
+        sampler: How samples are drawn from noise.
+        validation: What is looked at during training.
+        guard: When training counts as diverged and what is done.
+        steps: Updates. Recipes count steps, never seconds.
+        batch_size: Data rows an update.
+        learning_rate: Factor on the optimiser's learning rate, a function of the step.
+        clip_gradients: Largest norm of the weight gradient; None leaves it.
+        average: Decay of the moving average of the weights that is evaluated and exported.
+        seed: Seeds weights, data order and chains.
+        device: auto, cpu, cuda or mps.
+        precision: Lightning Fabric's name for it, for example 32-true or bf16-mixed.
+        devices: Processes of data parallel training.
+        log_every: Updates between two lines of metrics.jsonl.
+        checkpoint_seconds: At most this much work is lost when the run is killed.
+        goals: Metric to (comparison, bound); the report says pass or fail.
+        description: One line for `erg recipes`.
+    """
+
+    name: str
+    network: Callable[[Shape], nn.Module]
+    objective: Objective
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    data: DataSettings = field(default_factory=DataSettings)
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    steps: int = 10_000
+    batch_size: int = 128
+    learning_rate: Schedule | None = None
+    clip_gradients: float | None = None
+    average: float = 0.999
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "32-true"
+    devices: int = 1
+    log_every: int = 10
+    checkpoint_seconds: float = 15.0
+    goals: dict[str, tuple[str, float]] = field(default_factory=dict)
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "devices"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is at least 1, but this recipe has {name}={getattr(self, name)}.")
+        if self.validation.every < 1 or self.validation.samples < 2 or self.sampler.steps < 1:
+            raise UserError(
+                "A recipe needs validation.every >= 1, validation.samples >= 2 and sampler.steps >= 1, but got "
+                f"{self.validation.every}, {self.validation.samples} and {self.sampler.steps}."
+            )
+        if not 0 <= self.average < 1:
+            raise UserError(f"average is a decay in [0, 1), but this recipe has average={self.average}.")
