@@ -12,6 +12,7 @@ its length and checksum, so that truncation and flipped bits are noticed, and is
 """
 
 import os
+import pickle
 import re
 import warnings
 import zlib
@@ -122,15 +123,20 @@ class Checkpoints:
 
 
 class _Summed:
-    """A file that sums up what is written to it."""
+    """A file that sums up what is written to it, and remembers why it could not be."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.crc, self.length = file, 0, 0
+        self.error: OSError | None = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self.crc = zlib.crc32(data, self.crc)
-        self.length += len(data)
-        return self.file.write(data)
+        self.length += memoryview(data).nbytes
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()
@@ -141,14 +147,23 @@ def _write(path: Path, payload: Mapping[str, Any]) -> None:
 
     def write(file: BinaryIO) -> None:
         summed = _Summed(file)
-        torch.save({"format": FORMAT, "payload": dict(payload)}, cast(BinaryIO, summed))
+        try:
+            torch.save({"format": FORMAT, "payload": dict(payload)}, cast(BinaryIO, summed))
+        except RuntimeError:
+            # torch says only that its position in the file is unexpected.
+            if summed.error is not None:
+                raise summed.error from None
+            raise
         file.write(b"\nerg checkpoint crc32 %08x length %016d\n" % (summed.crc, summed.length))
 
     write_atomically(path, write)
 
 
 def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
-    content = torch.load(path, map_location=device, weights_only=True)
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} holds more than tensors and plain data, so it is not loaded.") from error
     if content["format"] != FORMAT:
         raise UserError(
             f"{path} has checkpoint format {content['format']}, but this version of erg reads format {FORMAT}; "

@@ -98,7 +98,8 @@ class Engine:
 
     def mean(self, x: Tensor) -> Tensor:
         """A tensor averaged over the processes, so that all of them decide alike."""
-        return x if self.processes == 1 else self.fabric.all_reduce(x.detach().clone(), reduce_op="mean")
+        mean: Any = self.fabric.all_reduce(x.detach().clone(), reduce_op="mean")
+        return mean
 
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, in the order of their ranks; what a checkpoint keeps of each."""
