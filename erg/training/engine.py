@@ -81,7 +81,7 @@ class Engine:
                 torch.distributed.broadcast(tensor.detach(), src=0)
         return energy
 
-    def objective(self, objective: Objective) -> "Autocast":
+    def objective(self, objective: Objective) -> Objective:
         """The objective under this engine's precision: the same role."""
         return Autocast(objective, self.fabric.autocast)
 
@@ -123,7 +123,7 @@ class Engine:
         return x[self.rank :: self.processes].to(self.device)
 
 
-class Autocast:
+class Autocast(Objective):
     """An objective that runs under a precision context; the loss is float32 or better.
 
     Args:
