@@ -1,7 +1,8 @@
-"""Data sets and batches of them."""
+"""Data sets, one's own files, and batches of them."""
 
 from erg.data.batches import batches
-from erg.data.catalogue import load
+from erg.data.catalogue import Known, available, load
 from erg.data.dataset import Dataset, Scaling, Split
+from erg.data.inputs import read_inputs
 
-__all__ = ["Dataset", "Scaling", "Split", "batches", "load"]
+__all__ = ["Dataset", "Known", "Scaling", "Split", "available", "batches", "load", "read_inputs"]

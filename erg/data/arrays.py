@@ -44,7 +44,8 @@ def read_arrays(path: Path) -> tuple[Array, Array | None]:
         raise UserError(f"Cannot read {path}: {error.strerror or error}; check the path.") from error
     except Exception as error:
         # NumPy, zipfile and zlib each have their own exceptions for damaged files.
-        reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error)
+        objects = "Object arrays" in str(error)
+        reason = "it holds Python objects" if objects else "it is damaged or not in NumPy's format"
         raise UserError(
             f"{path} cannot be read as plain numbers: {reason}; save it again with numpy.save or numpy.savez."
         ) from error
@@ -74,13 +75,18 @@ def pixels(array: Array, source: Path | str) -> Float[Tensor, "..."]:
                 f"{source} has integer pixels from {low:g} to {high:g}, expected 0 to 255; "
                 "save 0 and 1 as floating point numbers, and scale anything else to [0, 1]."
             )
-        return torch.from_numpy(array.astype(np.float32)).div_(127.5).sub_(1.0)
+        return grey_levels(array)
     if low < -1 or high > 1:
         raise UserError(
-            f"{source} has pixels from {low:.6g} to {high:.6g}, expected all in [0, 1] or all in [-1, 1]; scale them."
+            f"{source} has pixels from {low:.9g} to {high:.9g}, expected all in [0, 1] or all in [-1, 1]; scale them."
         )
     x = torch.from_numpy(array.astype(np.float32))
     return x.mul_(2.0).sub_(1.0) if low >= 0 else x
+
+
+def grey_levels(array: Array) -> Float[Tensor, "..."]:
+    """Integers k from 0 to 255 as k / 127.5 - 1, rounded to float32 once."""
+    return torch.from_numpy(array.astype(np.float32)).mul_(2.0).sub_(255.0).div_(255.0)
 
 
 def numbers(array: Array, source: Path | str) -> None:

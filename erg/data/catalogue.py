@@ -1,17 +1,76 @@
 """The data sets that go by a name."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
-from erg.data import mnist as mnist_files
 from erg.data.dataset import Dataset
 from erg.data.digits import digits
+from erg.data.mnist import cache, complete, find, mnist
+from erg.data.sources import KINDS, from_path
 from erg.errors import UserError
+from erg.support import Box, Real, Support
+
+_OWN = "your own: --data.path=PATH"
+_BUILT_IN: dict[str, Callable[[], Dataset]] = {"digits": digits, "mnist": mnist}
+_PATH_ONLY: dict[str, tuple[Support, str]] = {"images": (Box(-1.0, 1.0), "images"), "table": (Real(), "a table")}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set that `load` knows by name.
+
+    Args:
+        name: The name.
+        description: What it is and how large, in one line.
+        found: Whether it is on this machine. The reader's own data are not looked for.
+        where: Where it is, or how to get it.
+    """
+
+    name: str
+    description: str
+    found: bool
+    where: str
 
 
 def load(name: str, *, path: Path | str | None = None, seed: int = 0) -> Dataset:
-    """A data set by name."""
-    if name == "digits":
-        return digits()
-    if name == "mnist":
-        return mnist_files.mnist()
-    raise UserError(f"unknown {name}")
+    """A data set by name, or the one at `path` in its place.
+
+    Args:
+        name: `digits` or `mnist`; `images` or `table` for one's own data, which a `path` must give.
+        path: Train on this instead: a folder of pictures or of the four IDX files, an IDX file, `.npy`, `.npz`
+            or `.csv`. Its kind is told from its name, and must be images or a table if `name` says so.
+        seed: Which rows are held out, where the source does not say. `digits` and `mnist` have a fixed division.
+
+    Raises:
+        UserError: If the name is unknown, a path is needed, or the data are missing or unfit.
+    """
+    if name not in _BUILT_IN | _PATH_ONLY:
+        known = [*_BUILT_IN, *_PATH_ONLY]
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "choose one of them, or give --data.path."
+        raise UserError(f"Data sets are {', '.join(known)}, but got {name!r}; {hint}")
+    if path is None and name in _PATH_ONLY:
+        raise UserError(f"{name!r} needs data of your own, but got no path; give --data.path={KINDS}.")
+    if path is None:
+        return _BUILT_IN[name]()
+    dataset = from_path(Path(path).expanduser(), seed=seed)
+    if name in _PATH_ONLY and dataset.support != _PATH_ONLY[name][0]:
+        got = "a table" if dataset.support == Real() else "images"
+        raise UserError(f"Expected {_PATH_ONLY[name][1]} in {path}, but it holds {got}; use the other recipe.")
+    return dataset
+
+
+def available() -> list[Known]:
+    """The data sets known by name, and where they are. Reads no data."""
+    folder = find()
+    where = str(folder) if folder else f"downloaded to {cache()} at first use, 11 MB"
+    return [
+        Known("digits", "1,797 grey handwritten digits, 8x8", True, "inside scikit-learn"),
+        Known(
+            "mnist", "60,000 + 10,000 grey handwritten digits, 28x28", folder is not None and complete(folder), where
+        ),
+        Known("images", "pictures of one size, grey or RGB; IDX or array files of images", False, _OWN),
+        Known("table", "rows of numbers: .csv, or a two-axis array", False, _OWN),
+    ]

@@ -5,11 +5,11 @@ dimension fastest. Gzip is recognised by its first two bytes, not by the name.
 """
 
 import gzip
+import io
 import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -29,15 +29,14 @@ def read_idx(path: Path) -> np.ndarray:
         with open(path, "rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
-            return _parse(file, path)
+            return _parse(gzip.GzipFile(fileobj=raw) if zipped else raw, path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is a damaged gzip file ({error}); copy or download it again.") from error
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}; check the path.") from error
 
 
-def _parse(file: BinaryIO, path: Path) -> np.ndarray:
+def _parse(file: io.BufferedIOBase, path: Path) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES or magic[3] == 0:
         raise UserError(
@@ -53,7 +52,7 @@ def _parse(file: BinaryIO, path: Path) -> np.ndarray:
     return np.frombuffer(values, kind).reshape(shape).astype(kind.newbyteorder("="))
 
 
-def _read(file: BinaryIO, expected: int, path: Path) -> bytes:
+def _read(file: io.BufferedIOBase, expected: int, path: Path) -> bytes:
     """Exactly the bytes that the header promises, read in pieces: a damaged header may promise any number."""
     values = bytearray()
     while len(values) <= expected and (piece := file.read(min(_PIECE, expected - len(values) + 1))):

@@ -74,7 +74,12 @@ def find() -> Path | None:
     data = os.environ.get("ERG_DATA")
     if data and (Path(data) / "mnist").is_dir():
         return Path(data) / "mnist"
-    return cache() if all(_path(cache(), file).exists() for file in FILES) else None
+    return cache() if complete(cache()) else None
+
+
+def complete(folder: Path) -> bool:
+    """Whether all four files are there."""
+    return all(_path(folder, file).exists() for file in FILES)
 
 
 def cache() -> Path:
@@ -97,8 +102,7 @@ def download(
     """
     for name, content in (files or FILES).items():
         if not _path(folder, name).exists():
-            data = _fetch(f"{name}.gz", content, mirrors or MIRRORS)
-            write_atomically(folder / f"{name}.gz", lambda file, data=data: file.write(data))
+            _save(folder / f"{name}.gz", _fetch(f"{name}.gz", content, mirrors or MIRRORS))
 
 
 def _read_part(folder: Path, part: str) -> Split:
@@ -110,6 +114,10 @@ def _read_part(folder: Path, part: str) -> Split:
 def _path(folder: Path, file: str) -> Path:
     plain = folder / file
     return plain if plain.exists() else folder / f"{file}.gz"
+
+
+def _save(path: Path, data: bytes) -> None:
+    write_atomically(path, lambda file: file.write(data))
 
 
 def _fetch(file: str, content: Content, mirrors: Sequence[str]) -> bytes:

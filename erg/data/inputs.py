@@ -1,0 +1,86 @@
+"""Rows to score, read from files and folders into the event shape of a run."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from erg.data.arrays import grey_levels, numbers, pixels
+from erg.data.dataset import Scaling
+from erg.data.images import SUFFIXES, as_grey, list_images, read_image
+from erg.data.sources import exists, read_file
+from erg.errors import UserError
+
+Labelled = tuple[Tensor, list[str]]
+
+
+def read_inputs(
+    paths: Sequence[Path | str], shape: tuple[int, ...], *, scaling: Scaling | None = None
+) -> tuple[Float[Tensor, "rows *event"], list[str]]:
+    """One batch of all rows in some files and folders, and a name for each row.
+
+    Three-axis events are images: pictures, folders of pictures (subfolders included), and arrays by the pixel rule
+    of `erg.data.arrays`. Others are rows of arrays and tables. An array may hold one event or a batch of them.
+
+    Args:
+        paths: Files or folders, in the order of the rows.
+        shape: The event shape of the run.
+        scaling: How the run's table was standardised; the rows are brought to the same units.
+
+    Returns:
+        The rows, and their names: the file, or file[row] where a file holds a batch.
+
+    Raises:
+        UserError: If there are no paths, or one cannot be read or has another shape; both shapes are named.
+    """
+    if not paths:
+        raise UserError("Expected files or folders to read, but got none; name at least one.")
+    parts = [part for path in map(Path, paths) for part in _parts(path, shape)]
+    x = torch.cat([rows for rows, _ in parts])
+    return x.float() if scaling is None else scaling.apply(x), [name for _, names in parts for name in names]
+
+
+def _parts(path: Path, shape: tuple[int, ...]) -> Iterator[Labelled]:
+    exists(path)
+    if path.is_dir():
+        for file in list_images(path):
+            yield _picture(file, shape)
+    elif path.suffix.lower() in SUFFIXES:
+        yield _picture(path, shape)
+    else:
+        yield _array(path, shape)
+
+
+def _picture(path: Path, shape: tuple[int, ...]) -> Labelled:
+    picture = read_image(path)
+    if shape[:1] == (1,):
+        grey = as_grey(picture)
+        picture = picture if grey is None else grey
+    if picture.shape != shape:
+        raise UserError(
+            f"{path} should have (channels, height, width) {shape}, but has {picture.shape}; convert or resize it."
+        )
+    return grey_levels(picture[None]), [str(path)]
+
+
+def _array(path: Path, shape: tuple[int, ...]) -> Labelled:
+    array, _ = read_file(path)
+    numbers(array, path)
+    batch, single = _batched(array, shape, path)
+    images = len(shape) == 3
+    rows = pixels(batch, path) if images else torch.from_numpy(batch.astype(np.float64))
+    return rows, [str(path)] if single else [f"{path}[{row}]" for row in range(len(rows))]
+
+
+def _batched(array: np.ndarray, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, bool]:
+    """The array with a batch axis, and whether it holds one event without one. One grey channel may be left out."""
+    events = [shape, shape[1:]] if len(shape) == 3 and shape[0] == 1 else [shape]
+    for event in events:
+        if array.shape == event:
+            return array.reshape(1, *shape), True
+        if array.shape[1:] == event:
+            return array.reshape(-1, *shape), False
+    raise UserError(f"{path} should hold rows of shape {shape}, but has shape {array.shape}; give matching data.")
