@@ -8,7 +8,12 @@ from tests import typecheck
 # Before anything imports erg: the hook rewrites modules while they load.
 install_import_hook("erg", f"{typecheck.__name__}.check")
 
+import hypothesis  # noqa: E402
 import torch  # noqa: E402
+
+# The same examples on every machine: a failure can be repeated, and a slow machine is not a failure.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,17 +3,23 @@
 from erg.energies.algebra import Clamped, Given, Mixture, Path, WeightedSum
 from erg.energies.energy import Energy, as_energy, evaluate, evaluate_energy
 from erg.energies.gaussian import Gaussian, GaussianMixture
+from erg.energies.landscapes import DoubleWell, Funnel, MuellerBrown, Rings, Rosenbrock
 from erg.energies.neural import Neural
 
 __all__ = [
     "Clamped",
+    "DoubleWell",
     "Energy",
+    "Funnel",
     "Gaussian",
     "GaussianMixture",
     "Given",
     "Mixture",
+    "MuellerBrown",
     "Neural",
     "Path",
+    "Rings",
+    "Rosenbrock",
     "WeightedSum",
     "as_energy",
     "evaluate",

@@ -5,16 +5,16 @@ divides, a condition fixes an argument, a clamp fixes entries, a mixture adds de
 joins two energies by a straight line for annealing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from erg import rows
-from erg.energies.energy import Energy, as_energy
+from erg.energies.energy import Energy, as_energy, check_energies
 from erg.roles import EnergyLike
 from erg.support import Box, Real, Support
 
@@ -24,9 +24,12 @@ Weight = float | Tensor
 class WeightedSum(Energy):
     r"""The product of experts :math:`E(x) = \sum_i w_i E_i(x)`.
 
+    An entry that one expert holds by `clamp` is held for all of them, as a product with a point mass.
+
     Args:
         energies: The experts.
-        weights: One weight an expert: a number, or a tensor with one number per chain.
+        weights: One weight an expert: a number, a zero-dimensional tensor (a parameter is learned), or a
+            tensor with one number per chain. Weights are not saved with the energy; parameters are.
 
     Raises:
         ValueError: If there is no expert, the counts differ, or the experts live on different supports.
@@ -39,17 +42,18 @@ class WeightedSum(Energy):
                 f"WeightedSum needs one weight an energy and at least one, but got {len(energies)} energies "
                 f"and {len(weights)} weights."
             )
-        self.energies = nn.ModuleList([as_energy(energy) for energy in energies])
-        self.support = reduce(intersect, [energy.support for energy in self.energies])
+        experts = [as_energy(energy) for energy in energies]
+        self.energies = nn.ModuleList(experts)
+        self.support = reduce(intersect, [expert.support for expert in experts])
         # Numbers are kept as numbers: a float32 buffer would round them for float64 states. Tensors
         # are buffers, so that .to() moves them.
         self._weights: list[float | str] = []
         for index, weight in enumerate(weights):
-            if isinstance(weight, Tensor) and weight.ndim > 0:
-                self.register_buffer(f"weight_{index}", weight)
-                self._weights.append(f"weight_{index}")
-            else:
-                self._weights.append(float(weight))
+            self._weights.append(f"weight_{index}" if isinstance(weight, Tensor) else float(weight))
+            if isinstance(weight, nn.Parameter):
+                self.register_parameter(f"weight_{index}", weight)
+            elif isinstance(weight, Tensor):
+                self.register_buffer(f"weight_{index}", weight, persistent=False)
 
     @property
     def weights(self) -> list[Weight]:
@@ -58,16 +62,20 @@ class WeightedSum(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """The weighted sum of the energies, shape (batch,)."""
-        terms = [_scaled(energy(x), w) for energy, w in zip(self.energies, self.weights, strict=True)]
+        x = self.complete(x)
+        terms = [
+            _scaled(check_energies(energy(x), x), weight)
+            for energy, weight in zip(_members(self.energies), self.weights, strict=True)
+        ]
         return reduce(torch.add, terms)
 
     def given(self, y: Any) -> "WeightedSum":
         """The same sum of conditioned experts."""
-        return WeightedSum([energy.given(y) for energy in self.energies], self.weights)
+        return WeightedSum([energy.given(y) for energy in _members(self.energies)], self.weights)
 
     def complete(self, x: Tensor) -> Tensor:
         """The state with the clamped entries of every expert filled in."""
-        return reduce(lambda state, energy: energy.complete(state), self.energies, x)
+        return reduce(lambda state, energy: energy.complete(state), _members(self.energies), x)
 
 
 class Given(Energy):
@@ -75,7 +83,8 @@ class Given(Energy):
 
     Args:
         energy: Written as ``forward(x, y)``.
-        y: One condition for all chains (a number or a zero-dimensional tensor), or one a row.
+        y: One condition for all chains (a number or a zero-dimensional tensor), or one a row. A floating
+            condition is given to the energy in the dtype of x.
     """
 
     y: Tensor
@@ -87,8 +96,18 @@ class Given(Energy):
         self.register_buffer("y", torch.as_tensor(y), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Energies of shape (batch,) under the fixed condition."""
-        return self.energy(x, self.y.expand(len(x)) if self.y.ndim == 0 else self.y)
+        """Energies of shape (batch,) under the fixed condition.
+
+        Raises:
+            ValueError: If there is neither one condition nor one a row.
+        """
+        y = self.y.expand(len(x)) if self.y.ndim == 0 else self.y
+        if len(y) != len(x):
+            raise ValueError(
+                f"given() takes one condition, or one a row, but has {len(y)} conditions for {len(x)} rows; "
+                "repeat the condition for every row."
+            )
+        return self.energy(x, y.to(x.dtype) if y.is_floating_point() else y)
 
     def complete(self, x: Tensor) -> Tensor:
         """The state with clamped entries filled in."""
@@ -127,8 +146,19 @@ class Clamped(Energy):
         return self.energy(self.complete(x))
 
     def complete(self, x: Tensor) -> Tensor:
-        """`x` with the held entries at their values."""
-        return torch.where(self.mask, self.values.to(x.dtype), x)
+        """`x` with the held entries at their values; an earlier clamp of the same entry wins.
+
+        Raises:
+            ValueError: If the mask or the values do not fit the shape of `x`.
+        """
+        completed = torch.where(self.mask, self.values.to(x.dtype), x)
+        if completed.shape != x.shape:
+            raise ValueError(
+                f"clamp() takes a mask and values of the event's or the batch's shape, but mask "
+                f"{tuple(self.mask.shape)} and values {tuple(self.values.shape)} do not fit x of shape "
+                f"{tuple(x.shape)}."
+            )
+        return self.energy.complete(completed)
 
     def given(self, y: Any) -> "Clamped":
         """The conditioned energy with the same entries held."""
@@ -143,15 +173,16 @@ class Mixture(Energy):
 
     Args:
         energies: The components.
-        weights: Positive; equal when left out.
+        weights: Positive; equal, with sum 1, when left out.
 
     Raises:
-        ValueError: If there is no component, a weight is not positive, or the counts differ.
+        ValueError: If there is no component, a weight is not positive, the counts differ, the components live on
+            different supports, or a component is clamped.
     """
 
     log_weights: Tensor
 
-    def __init__(self, energies: Sequence[EnergyLike], weights: Float[Tensor, " components"] | None = None) -> None:
+    def __init__(self, energies: Sequence[EnergyLike], weights: Float[Tensor, "..."] | None = None) -> None:
         super().__init__()
         weights = torch.full((len(energies),), 1 / max(len(energies), 1)) if weights is None else weights
         if not energies or weights.shape != (len(energies),) or not bool((weights > 0).all()):
@@ -159,18 +190,23 @@ class Mixture(Energy):
                 f"Mixture needs one positive weight a component, but got {len(energies)} components "
                 f"and weights {weights.tolist()}."
             )
-        self.energies = nn.ModuleList([as_energy(energy) for energy in energies])
-        self.support = reduce(intersect, [energy.support for energy in self.energies])
+        components = [as_energy(energy) for energy in energies]
+        self.energies = nn.ModuleList(components)
+        if any(isinstance(part, Clamped) for part in self.energies.modules()):
+            raise ValueError(
+                "Mixture needs components without held entries, but got a clamped one; clamp the mixture instead."
+            )
+        self.support = reduce(intersect, [component.support for component in components])
         self.register_buffer("log_weights", weights.log())
 
     def forward(self, x: Tensor) -> Tensor:
         """Minus the log of the mixed density, shape (batch,)."""
-        log_densities = torch.stack([-energy(x) for energy in self.energies], dim=1)
-        return -(log_densities + self.log_weights).logsumexp(1)
+        log_densities = torch.stack([-check_energies(energy(x), x) for energy in _members(self.energies)], dim=1)
+        return -(log_densities + self.log_weights.to(log_densities.dtype)).logsumexp(1)
 
     def given(self, y: Any) -> "Mixture":
         """The mixture of conditioned components."""
-        return Mixture([energy.given(y) for energy in self.energies], self.log_weights.exp())
+        return Mixture([energy.given(y) for energy in _members(self.energies)], self.log_weights.exp())
 
 
 class Path:
@@ -179,6 +215,9 @@ class Path:
     Args:
         reference: At beta = 0. Usually one with a known log Z and exact samples.
         energy: At beta = 1.
+
+    Raises:
+        ValueError: When called, if `beta` is outside [0, 1], or the two live on different supports.
 
     Example:
         >>> from erg.energies import Gaussian
@@ -191,8 +230,13 @@ class Path:
         self.reference = as_energy(reference)
         self.energy = as_energy(energy)
 
-    def __call__(self, beta: float | Float[Tensor, " batch"]) -> WeightedSum:
+    def __call__(self, beta: float | Float[Tensor, "*batch"]) -> WeightedSum:
         """The energy at `beta` in [0, 1], a number or one per chain."""
+        inside = bool(((beta >= 0) & (beta <= 1)).all()) if isinstance(beta, Tensor) else 0 <= beta <= 1
+        if not inside:
+            raise ValueError(
+                f"A path runs from beta = 0 to beta = 1, but got {beta}; divide by a temperature instead."
+            )
         return WeightedSum([self.reference, self.energy], [1 - beta, beta])
 
 
@@ -202,15 +246,24 @@ def intersect(first: Support, second: Support) -> Support:
     Raises:
         ValueError: If the supports have nothing in common.
     """
-    if first == second or isinstance(second, Real):
-        if isinstance(first, Real | Box) or first == second:
-            return first
-    elif isinstance(first, Real) and isinstance(second, Box):
-        return second
-    elif isinstance(first, Box) and isinstance(second, Box):
-        return Box(max(first.low, second.low), min(first.high, second.high))
-    raise ValueError(f"Energies on {first} and {second} cannot be combined.")
+    if first == second:
+        return first
+    match first, second:
+        case (Box() as box, Real()) | (Real(), Box() as box):
+            return box
+        case Box(), Box() if max(first.low, second.low) < min(first.high, second.high):
+            return Box(max(first.low, second.low), min(first.high, second.high))
+    raise ValueError(
+        f"Energies are combined on one support, but these live on {first} and {second}; say where a plain "
+        "function lives by Neural(function, support=...)."
+    )
+
+
+def _members(energies: nn.ModuleList) -> Iterable[Energy]:
+    return cast(Iterable[Energy], energies)
 
 
 def _scaled(energies: Tensor, weight: Weight) -> Tensor:
-    return energies if isinstance(weight, float) and weight == 1.0 else energies * rows.spread(weight, energies)
+    if isinstance(weight, Tensor):
+        return energies * rows.spread(weight.to(energies.dtype), energies)
+    return energies if weight == 1.0 else energies * weight

@@ -32,6 +32,8 @@ class Energy(nn.Module):
 
         return WeightedSum([self, as_energy(other)], [1.0, 1.0])
 
+    __radd__ = __add__
+
     def __sub__(self, other: EnergyLike) -> "algebra.WeightedSum":
         """Divide the density by another one: `e1 - 0.5 * e2` moves away from what `e2` likes."""
         from erg.energies.algebra import WeightedSum
@@ -41,7 +43,7 @@ class Energy(nn.Module):
     def __neg__(self) -> "algebra.WeightedSum":
         return self * -1.0
 
-    def __mul__(self, weight: float | Float[Tensor, " batch"]) -> "algebra.WeightedSum":
+    def __mul__(self, weight: float | Float[Tensor, "*batch"]) -> "algebra.WeightedSum":
         """Scale by a number, or by one number per chain."""
         from erg.energies.algebra import WeightedSum
 
@@ -49,7 +51,7 @@ class Energy(nn.Module):
 
     __rmul__ = __mul__
 
-    def __truediv__(self, temperature: float | Float[Tensor, " batch"]) -> "algebra.WeightedSum":
+    def __truediv__(self, temperature: float | Float[Tensor, "*batch"]) -> "algebra.WeightedSum":
         """Temper: exp(-E / T). One temperature for all chains, or one per chain.
 
         Raises:
@@ -57,18 +59,18 @@ class Energy(nn.Module):
         """
         from erg.energies.algebra import WeightedSum
 
-        cold = bool((temperature <= 0).any()) if isinstance(temperature, Tensor) else not temperature > 0
-        if cold:
+        warm = bool((temperature > 0).all()) if isinstance(temperature, Tensor) else temperature > 0
+        if not warm:
             raise ValueError(f"A temperature is positive, but got {temperature}.")
         return WeightedSum([self], [1.0 / temperature])
 
-    def given(self, y: Any) -> "algebra.Given":
+    def given(self, y: Any) -> "Energy":
         """Condition: an energy over x alone, for energies written as ``forward(x, y)``."""
         from erg.energies.algebra import Given
 
         return Given(self, y)
 
-    def clamp(self, mask: Bool[Tensor, "..."], values: Float[Tensor, "..."]) -> "algebra.Clamped":
+    def clamp(self, mask: Bool[Tensor, "..."], values: Float[Tensor, "..."] | float) -> "algebra.Clamped":
         """Hold the entries where `mask` is true at `values`: inpainting, observed units."""
         from erg.energies.algebra import Clamped
 
