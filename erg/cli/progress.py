@@ -1,6 +1,9 @@
 """Carry out an experiment before the user's eyes: a progress bar, then where the results are."""
 
 import time
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from erg.runs.experiment import Experiment
 
@@ -9,7 +12,7 @@ REFRESH = 0.2
 
 def carry_out(experiment: Experiment) -> int:
     """Train, evaluate and report; return the exit code."""
-    from erg.runs.evaluation import evaluate_run
+    from erg.cli.summary import conclude
 
     folder, steps = experiment.folder.path, experiment.recipe.steps
     if experiment.engine.rank != 0:
@@ -22,9 +25,7 @@ def carry_out(experiment: Experiment) -> int:
         print(f"Stopped at step {experiment.step} of {steps}. Go on with: erg train --resume {folder}")
         return 130
     print("Evaluating ...")
-    summary = evaluate_run(folder)
-    print(summary)
-    return 0
+    return conclude(folder)
 
 
 def _train(experiment: Experiment) -> None:
@@ -50,7 +51,7 @@ def _train(experiment: Experiment) -> None:
                 shown = now
 
 
-def _numbers(terms, speed: float) -> str:
+def _numbers(terms: Mapping[str, Tensor], speed: float) -> str:
     def show(label: str, ending: str, form: str) -> str:
         found = [float(value) for name, value in terms.items() if name.endswith(ending)]
         return f"{label} {found[0]:{form}}" if found else ""

@@ -27,25 +27,24 @@ def run(arguments: list[str]) -> int:
         return _resume(chosen.resume)
     if chosen.recipe is None:
         raise UserError("`erg train` needs a recipe; `erg recipes` lists them, `erg train --help` shows examples.")
-    return _start(chosen.recipe, overrides, chosen.out, chosen.print_config)
+    if chosen.print_config:
+        from erg.runs.config import resolve
+
+        print(resolve(chosen.recipe, overrides).text, end="")
+        return 0
+    return start(chosen.recipe, overrides, chosen.out)
 
 
-def _start(source: str, overrides: list[str], out: Path | None, print_config: bool) -> int:
+def start(source: str, overrides: list[str], out: Path | None) -> int:
+    """Train a new run in `out`, or in the first free folder below runs/; return the exit code."""
+    from erg.cli.progress import carry_out
     from erg.runs.config import resolve
+    from erg.runs.experiment import Experiment
     from erg.runs.folder import RunFolder, new_folder
 
     resolved = resolve(source, overrides)
-    if print_config:
-        print(resolved.text, end="")
-        return 0
-    recipe = resolved.recipe
-    folder = RunFolder(out) if out is not None else new_folder(recipe.name, Path("runs"))
-    from erg.cli.progress import carry_out
-    from erg.runs.experiment import Experiment
-
-    # The data and the network are checked before a folder is made.
-    experiment = Experiment(recipe, folder, config=resolved.text)
-    return carry_out(experiment)
+    folder = RunFolder(out) if out is not None else new_folder(resolved.recipe.name, Path("runs"))
+    return carry_out(Experiment(resolved.recipe, folder, config=resolved.text))
 
 
 def _resume(path: Path) -> int:

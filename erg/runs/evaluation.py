@@ -47,7 +47,9 @@ def evaluate_run(path: Path, *, samples: int = SAMPLES, seed: int = 0) -> Assess
     return judged
 
 
-def draw(model: Model, count: int, *, rng: torch.Generator, steps: int | None = None, temperature: float = 1.0) -> Any:
+def draw(
+    model: Model, count: int, *, rng: torch.Generator, steps: int | None = None, temperature: float = 1.0
+) -> Any:
     """Samples from noise, shape (count, *event), in batches that bound the memory.
 
     Args:

@@ -158,6 +158,7 @@ class Experiment:
             bad_batches=settings.bad_batches,
             rng=self.rng,
             notify=self._notify,
+            share=self.engine.mean,
             checkpoint=self.checkpoints.last,
         )
 
@@ -175,11 +176,13 @@ class Experiment:
     def _log(self, loss: Loss, rate: float) -> None:
         if self.step % self.recipe.log_every and self.step != self.recipe.steps:
             return
-        terms = self.engine.mean({"loss": loss.value.detach(), **loss.terms})
+        names = ("loss", *loss.terms)
+        terms = torch.stack([term.detach().float() for term in (loss.value, *loss.terms.values())])
+        numbers = dict(zip(names, self.engine.mean(terms).unbind(), strict=True))
         speed = self.step / max(self.seconds, 1e-9)
         self.tracker.scalars(
             self.step,
-            terms
+            numbers
             | {"gradient_norm": self._clipping.norm, "learning_rate": rate, "steps_per_second": round(speed, 3)},
         )
 

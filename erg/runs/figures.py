@@ -21,12 +21,13 @@ def figures(
     samples to training rows in a classifier's features where there is one for this shape, and the
     kernel distance of the rows themselves elsewhere.
     """
-    sets = {"train": train, "held_out": held_out, "samples": samples, **shifted(held_out, rng)}
+    others = shifted(held_out, rng)
+    sets = {"train": train, "held_out": held_out, "samples": samples, **others}
     energies = {name: energy(rows).cpu() for name, rows in sets.items()}
     values = {f"energy/{name}": float(per_row.mean()) for name, per_row in energies.items()}
     values["gap/train"] = values["energy/held_out"] - values["energy/train"]
     values["gap/noise"] = values["energy/noise"] - values["energy/held_out"]
-    for name in sets.keys() - {"train", "held_out", "samples"}:
+    for name in others:
         values[f"auroc/{name}"] = auroc(energies["held_out"], energies[name]).value
     return values | _quality(samples[samples.flatten(1).isfinite().all(1)], train), energies
 

@@ -15,7 +15,7 @@ from erg.runs.folder import RunFolder
 from erg.runs.recipe import Recipe
 from erg.support import Box, Real, Support
 from erg.training.export import load_energy
-from erg.training.snapshots import walk
+from erg.training.state import reachable
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def sampling_kernel(recipe: Recipe) -> Kernel:
     """
     if recipe.sampler.kernel is not None:
         return recipe.sampler.kernel
-    for _, holder in walk(recipe.objective):
+    for _, holder in reachable(recipe.objective):
         if isinstance(getattr(holder, "kernel", None), Kernel):
             return holder.kernel
     raise UserError(f"Recipe {recipe.name} has no kernel to sample with; set sampler.kernel.")

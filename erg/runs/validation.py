@@ -14,8 +14,8 @@ from torch import Tensor
 
 from erg.data import Dataset
 from erg.energies.energy import Energy
-from erg.runs.figures import figures
 from erg.roles import Kernel
+from erg.runs.figures import figures
 from erg.runs.recipe import ValidationSettings
 from erg.samplers.chain import sample
 from erg.training.tracking import Tracker

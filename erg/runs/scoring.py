@@ -1,0 +1,39 @@
+"""Energies of new inputs, and their place among held-out ones."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from erg.data import load
+from erg.runs.model import Model
+
+ROWS = 256
+
+
+def score(model: Model, x: Float[Tensor, "batch *event"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """Energies in nats, and the percentage of held-out rows that are likelier.
+
+    Args:
+        model: Whose energy.
+        x: Inputs of the model's event shape.
+    """
+    energies = _energies(model, x)
+    held_out = _held_out(model).sort().values
+    percentiles = 100 * torch.searchsorted(held_out, energies).float() / len(held_out)
+    return energies, percentiles
+
+
+def _held_out(model: Model) -> Tensor:
+    """From the last evaluation when there was one, else computed."""
+    if model.folder.scores.exists():
+        with np.load(model.folder.scores, allow_pickle=False) as scores:
+            if "held_out" in scores:
+                return torch.from_numpy(scores["held_out"]).float()
+    settings = model.recipe.data
+    return _energies(model, load(settings.name or "", path=settings.path, seed=model.recipe.seed).held_out.x)
+
+
+@torch.no_grad()
+def _energies(model: Model, x: Tensor) -> Tensor:
+    return torch.cat([model.energy(rows) for rows in x.split(ROWS)])
