@@ -32,12 +32,13 @@ def read_arrays(path: Path) -> tuple[Array, Array | None]:
         UserError: If the file is missing or damaged, holds Python objects, or has several arrays and no `x`.
     """
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, Array):
-            return content, None
-        with content as archive:
-            name = _name_of_x(archive.files, path)
-            return archive[name], archive["y"] if "y" in archive.files and name != "y" else None
+        # Opened here: NumPy leaves a file that it cannot read open.
+        with open(path, "rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, Array):
+                return content, None
+            name = _name_of_x(content.files, path)
+            return content[name], content["y"] if "y" in content.files and name != "y" else None
     except UserError:
         raise
     except OSError as error:

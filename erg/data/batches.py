@@ -58,7 +58,7 @@ def batches(
     noise: float = 0.0,
     dequantise: bool = False,
     support: Support = Box(-1.0, 1.0),
-    labels: Int[Tensor, " n"] | None = None,
+    labels: Int[Tensor, " labels"] | None = None,
 ) -> Iterator[Tensor] | Iterator[tuple[Tensor, Tensor]]:
     """Batches of rows without end, each epoch in an order of its own; (x, y) pairs when labels are given.
 

@@ -17,7 +17,7 @@ from erg.data.dataset import Split
 from erg.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-Picture = UInt8[np.ndarray, "channels height width"]
+Picture = UInt8[np.ndarray, "_ height width"]
 
 
 def read_image(path: Path) -> Picture:
@@ -35,7 +35,8 @@ def read_image(path: Path) -> Picture:
             flat = _without_alpha(ImageOps.exif_transpose(image), path)
     except UserError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:
+        # A damaged file makes Pillow raise anything from OSError and SyntaxError to IndexError.
         reason = getattr(error, "strerror", None) or "it is damaged or not a picture"
         raise UserError(f"Cannot read the picture {path}: {reason}; check or replace the file.") from error
     if flat.mode not in ("1", "L", "RGB"):

@@ -35,7 +35,7 @@ def read_csv(path: Path) -> Float[np.ndarray, "rows columns"]:
     lines = _lines(path)
     names = [str(column) for column in range(1, len(lines[0].cells) + 1)] if lines else []
     if lines and not any(_number(cell) is not None for cell in lines[0].cells):
-        names = [f"{column} ({cell.strip()})" for column, cell in zip(names, lines[0].cells, strict=True)]
+        names = [f"{column} ({' '.join(cell.split())})" for column, cell in zip(names, lines[0].cells, strict=True)]
         lines = lines[1:]
     if not lines:
         raise UserError(f"{path} should hold rows of numbers, but holds none; add data.")

@@ -1,8 +1,8 @@
 """Every source gives the same kind of data set, with the values that are in the files."""
 
 import gzip
+import hashlib
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,33 +12,14 @@ from PIL import Image
 
 from erg.data import Dataset, Scaling, Split, available, load, read_inputs
 from erg.data.dataset import hold_out
+from erg.data.mnist import FILES
 from erg.support import Box, Real
+from tests.contracts.files import bytes_of, write_idx, write_pictures
 
 DATA = os.environ.get("ERG_DATA")
 needs_mnist = pytest.mark.skipif(
     not (DATA and (Path(DATA) / "mnist").is_dir()), reason="ERG_DATA is unset or has no mnist folder"
 )
-
-
-def bytes_of(seed: int, *shape: int) -> np.ndarray:
-    """Random grey levels, both extremes among them."""
-    levels = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-    levels.flat[:2] = 0, 255
-    return levels
-
-
-def write_idx(path: Path, array: np.ndarray, code: int = 0x08) -> Path:
-    content = struct.pack(f">4B{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
-    content += array.astype(array.dtype.newbyteorder(">")).tobytes()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    return path
-
-
-def write_pictures(folder: Path, levels: np.ndarray, suffix: str = ".png") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(levels):
-        Image.fromarray(picture).save(folder / f"{number:03d}{suffix}")
-    return folder
 
 
 def everything(dataset: Dataset) -> torch.Tensor:
@@ -304,3 +285,11 @@ def test_the_catalogue_says_what_is_here_without_reading_it(tmp_path, monkeypatc
     assert not {entry.name: entry for entry in available()}["mnist"].found
     (path.parent / "t10k-labels-idx1-ubyte").touch()
     assert {entry.name: entry for entry in available()}["mnist"].found
+
+
+@needs_mnist
+def test_the_files_of_mnist_have_the_checksums_that_downloads_must_have():
+    folder = Path(DATA) / "mnist"
+    for name, content in FILES.items():
+        unpacked = gzip.decompress((folder / f"{name}.gz").read_bytes())
+        assert (len(unpacked), hashlib.sha256(unpacked).hexdigest()) == content
