@@ -5,6 +5,7 @@ divides, a condition fixes an argument, a clamp fixes entries, a mixture adds de
 joins two energies by a straight line for annealing.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any, cast
@@ -45,10 +46,9 @@ class WeightedSum(Energy):
         experts = [as_energy(energy) for energy in energies]
         self.energies = nn.ModuleList(experts)
         self.support = reduce(intersect, [expert.support for expert in experts])
-        # Numbers are kept as numbers: a float32 buffer would round them for float64 states. Tensors
-        # are buffers, so that .to() moves them.
         self._weights: list[float | str] = []
         for index, weight in enumerate(weights):
+            # A number stays one: a float32 buffer would round it for float64 states.
             self._weights.append(f"weight_{index}" if isinstance(weight, Tensor) else float(weight))
             if isinstance(weight, nn.Parameter):
                 self.register_parameter(f"weight_{index}", weight)
@@ -87,13 +87,13 @@ class Given(Energy):
             condition is given to the energy in the dtype of x.
     """
 
-    y: Tensor
+    y: Tensor | float
 
     def __init__(self, energy: EnergyLike, y: Any) -> None:
         super().__init__()
         self.energy = as_energy(energy)
         self.support = self.energy.support
-        self.register_buffer("y", torch.as_tensor(y), persistent=False)
+        _hold(self, "y", y)
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,) under the fixed condition.
@@ -101,6 +101,9 @@ class Given(Energy):
         Raises:
             ValueError: If there is neither one condition nor one a row.
         """
+        if not isinstance(self.y, Tensor):
+            dtype = x.dtype if isinstance(self.y, float) else torch.long
+            return self.energy(x, torch.full((len(x),), self.y, dtype=dtype, device=x.device))
         y = self.y.expand(len(x)) if self.y.ndim == 0 else self.y
         if len(y) != len(x):
             raise ValueError(
@@ -130,7 +133,7 @@ class Clamped(Energy):
     """
 
     mask: Tensor
-    values: Tensor
+    values: Tensor | float
 
     def __init__(self, energy: EnergyLike, mask: Bool[Tensor, "..."], values: Float[Tensor, "..."] | float) -> None:
         super().__init__()
@@ -139,7 +142,7 @@ class Clamped(Energy):
         self.energy = as_energy(energy)
         self.support = self.energy.support
         self.register_buffer("mask", mask, persistent=False)
-        self.register_buffer("values", torch.as_tensor(values), persistent=False)
+        _hold(self, "values", values)
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of the completed states, shape (batch,)."""
@@ -151,12 +154,13 @@ class Clamped(Energy):
         Raises:
             ValueError: If the mask or the values do not fit the shape of `x`.
         """
-        completed = torch.where(self.mask, self.values.to(x.dtype), x)
+        values = self.values.to(x.dtype) if isinstance(self.values, Tensor) else self.values
+        completed = torch.where(self.mask, values, x)
         if completed.shape != x.shape:
             raise ValueError(
-                f"clamp() takes a mask and values of the event's or the batch's shape, but mask "
-                f"{tuple(self.mask.shape)} and values {tuple(self.values.shape)} do not fit x of shape "
-                f"{tuple(x.shape)}."
+                f"clamp() takes a mask and values of the event's or the batch's shape, but a mask of shape "
+                f"{tuple(self.mask.shape)} with its values does not fit x of shape {tuple(x.shape)}; "
+                "give them the shape of one event."
             )
         return self.energy.complete(completed)
 
@@ -180,15 +184,15 @@ class Mixture(Energy):
             different supports, or a component is clamped.
     """
 
-    log_weights: Tensor
+    log_weights: Tensor | None
 
     def __init__(self, energies: Sequence[EnergyLike], weights: Float[Tensor, "..."] | None = None) -> None:
         super().__init__()
-        weights = torch.full((len(energies),), 1 / max(len(energies), 1)) if weights is None else weights
-        if not energies or weights.shape != (len(energies),) or not bool((weights > 0).all()):
+        fits = weights is None or (weights.shape == (len(energies),) and bool((weights > 0).all()))
+        if not energies or not fits:
             raise ValueError(
                 f"Mixture needs one positive weight a component, but got {len(energies)} components "
-                f"and weights {weights.tolist()}."
+                f"and weights {weights}."
             )
         components = [as_energy(energy) for energy in energies]
         self.energies = nn.ModuleList(components)
@@ -197,16 +201,19 @@ class Mixture(Energy):
                 "Mixture needs components without held entries, but got a clamped one; clamp the mixture instead."
             )
         self.support = reduce(intersect, [component.support for component in components])
-        self.register_buffer("log_weights", weights.log())
+        self.register_buffer("log_weights", None if weights is None else weights.log())
 
     def forward(self, x: Tensor) -> Tensor:
         """Minus the log of the mixed density, shape (batch,)."""
         log_densities = torch.stack([-check_energies(energy(x), x) for energy in _members(self.energies)], dim=1)
+        if self.log_weights is None:
+            return math.log(len(self.energies)) - log_densities.logsumexp(1)
         return -(log_densities + self.log_weights.to(log_densities.dtype)).logsumexp(1)
 
     def given(self, y: Any) -> "Mixture":
         """The mixture of conditioned components."""
-        return Mixture([energy.given(y) for energy in _members(self.energies)], self.log_weights.exp())
+        weights = None if self.log_weights is None else self.log_weights.exp()
+        return Mixture([energy.given(y) for energy in _members(self.energies)], weights)
 
 
 class Path:
@@ -257,6 +264,14 @@ def intersect(first: Support, second: Support) -> Support:
         f"Energies are combined on one support, but these live on {first} and {second}; say where a plain "
         "function lives by Neural(function, support=...)."
     )
+
+
+def _hold(energy: Energy, name: str, value: Any) -> None:
+    """A number as it is, since a float32 buffer would round it; anything else as a buffer that `.to()` moves."""
+    if isinstance(value, int | float):
+        setattr(energy, name, value)
+    else:
+        energy.register_buffer(name, torch.as_tensor(value), persistent=False)
 
 
 def _members(energies: nn.ModuleList) -> Iterable[Energy]:
