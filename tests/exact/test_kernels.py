@@ -55,13 +55,10 @@ def noise(rng):
     return x, xi, torch.rand(CHAINS, generator=rng, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(
-    "h", [STEP_SIZES, torch.full((CHAINS,), 0.23, dtype=torch.float64)], ids=["per chain", "one"]
-)
-def test_mala_accepts_by_the_metropolis_hastings_ratio(h, noise):
+@pytest.mark.parametrize("step_size", [STEP_SIZES, 0.23], ids=["per chain", "one"])
+def test_mala_accepts_by_the_metropolis_hastings_ratio(step_size, noise):
     x, xi, u = noise
-    kernel = mala(h) if len(h.unique()) > 1 else mala(0.23)
-    column = h[:, None]
+    kernel, column = mala(step_size), torch.as_tensor(step_size, dtype=torch.float64).expand(CHAINS)[:, None]
     proposed = x - column * skewed_gradient(x) / T + (2 * column).sqrt() * xi
     forward = normal_log_density(proposed, x - column * skewed_gradient(x) / T, 2 * column)
     backward = normal_log_density(x, proposed - column * skewed_gradient(proposed) / T, 2 * column)
