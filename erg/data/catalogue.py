@@ -12,9 +12,10 @@ from erg.data.sources import KINDS, from_path
 from erg.errors import UserError
 from erg.support import Box, Real, Support
 
-_OWN = "your own: --data.path=PATH"
+_OWN = "yours, with --data.path=PATH"
 _BUILT_IN: dict[str, Callable[[], Dataset]] = {"digits": digits, "mnist": mnist}
 _PATH_ONLY: dict[str, tuple[Support, str]] = {"images": (Box(-1.0, 1.0), "images"), "table": (Real(), "a table")}
+_NAMES = ", ".join([*_BUILT_IN, *_PATH_ONLY])
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Known:
     Args:
         name: The name.
         description: What it is and how large, in one line.
-        found: Whether it is on this machine. The reader's own data are not looked for.
+        found: Whether it can be had without a download; the reader's own data always can.
         where: Where it is, or how to get it.
     """
 
@@ -34,11 +35,12 @@ class Known:
     where: str
 
 
-def load(name: str, *, path: Path | str | None = None, seed: int = 0) -> Dataset:
+def load(name: str | None, *, path: Path | str | None = None, seed: int = 0) -> Dataset:
     """A data set by name, or the one at `path` in its place.
 
     Args:
-        name: `digits` or `mnist`; `images` or `table` for one's own data, which a `path` must give.
+        name: `digits` or `mnist`; `images` or `table` for one's own data, which a `path` must give; None or
+            empty takes whatever `path` holds.
         path: Train on this instead: a folder of pictures or of the four IDX files, an IDX file, `.npy`, `.npz`
             or `.csv`. Its kind is told from its name, and must be images or a table if `name` says so.
         seed: Which rows are held out, where the source does not say. `digits` and `mnist` have a fixed division.
@@ -46,15 +48,9 @@ def load(name: str, *, path: Path | str | None = None, seed: int = 0) -> Dataset
     Raises:
         UserError: If the name is unknown, a path is needed, or the data are missing or unfit.
     """
-    if name not in _BUILT_IN | _PATH_ONLY:
-        known = [*_BUILT_IN, *_PATH_ONLY]
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "choose one of them, or give --data.path."
-        raise UserError(f"Data sets are {', '.join(known)}, but got {name!r}; {hint}")
-    if path is None and name in _PATH_ONLY:
-        raise UserError(f"{name!r} needs data of your own, but got no path; give --data.path={KINDS}.")
+    _check(name, path)
     if path is None:
-        return _BUILT_IN[name]()
+        return _BUILT_IN[name or ""]()
     dataset = from_path(Path(path).expanduser(), seed=seed)
     if name in _PATH_ONLY and dataset.support != _PATH_ONLY[name][0]:
         got = "a table" if dataset.support == Real() else "images"
@@ -71,6 +67,17 @@ def available() -> list[Known]:
         Known(
             "mnist", "60,000 + 10,000 grey handwritten digits, 28x28", folder is not None and complete(folder), where
         ),
-        Known("images", "pictures of one size, grey or RGB; IDX or array files of images", False, _OWN),
-        Known("table", "rows of numbers: .csv, or a two-axis array", False, _OWN),
+        Known("images", "pictures of one size, grey or RGB; IDX or array files of images", True, _OWN),
+        Known("table", "rows of numbers: .csv, or a two-axis array", True, _OWN),
     ]
+
+
+def _check(name: str | None, path: Path | str | None) -> None:
+    if path is None and not name:
+        raise UserError(f"Expected a data set, but got neither a name nor a path; name one of {_NAMES}.")
+    if name and name not in _BUILT_IN | _PATH_ONLY:
+        near = get_close_matches(name, [*_BUILT_IN, *_PATH_ONLY], n=1)
+        hint = f"did you mean {near[0]}?" if near else "choose one of them, or give --data.path."
+        raise UserError(f"Data sets are {_NAMES}, but got {name!r}; {hint}")
+    if path is None and name in _PATH_ONLY:
+        raise UserError(f"{name!r} needs data of your own, but got no path; give --data.path, {KINDS}.")

@@ -208,7 +208,8 @@ def test_two_axes_of_an_array_are_a_table(tmp_path):
 
 def test_any_recipe_can_be_trained_on_another_set(tmp_path):
     np.save(tmp_path / "mine.npy", bytes_of(0, 10, 4, 4))
-    assert load("digits", path=str(tmp_path / "mine.npy")).name == "mine.npy"
+    for name in ("digits", "images", None, ""):
+        assert load(name, path=str(tmp_path / "mine.npy")).name == "mine.npy"
 
 
 @pytest.mark.parametrize("rows", [2, 3, 14, 16, 1000])

@@ -42,6 +42,8 @@ def test_a_missing_path_is_named(tmp_path):
     [
         ("mnits", "did you mean mnist"),
         ("Digits", "did you mean digits"),
+        (None, "neither a name nor a path"),
+        ("", "neither a name nor a path"),
         ("zebra", "choose one of them"),
         ("images", "give --data.path"),
         ("table", "give --data.path"),
