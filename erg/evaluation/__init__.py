@@ -1,0 +1,1 @@
+"""How good samples and energies are: figures with errors, and the floor that real data reach."""

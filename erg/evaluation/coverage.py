@@ -17,7 +17,7 @@ from erg.estimate import Estimate
 from erg.evaluation.resampling import bootstrap_counts
 
 
-def class_kl(probabilities: Float[Tensor, "batch classes"], *, rng: torch.Generator | None = None) -> Estimate:
+def class_kl(probabilities: Float[Tensor, "batch classes"]) -> Estimate:
     """KL of the mean class distribution to the uniform one, in nats, with a bootstrap error.
 
     At n pictures of evenly frequent classes its mean is not 0 but about (K - 1) / (2 n).
@@ -26,7 +26,7 @@ def class_kl(probabilities: Float[Tensor, "batch classes"], *, rng: torch.Genera
         ValueError: If the rows are not at least two distributions.
     """
     probabilities = _distributions(probabilities)
-    draws = [_kl_to_uniform(w @ probabilities / len(w)) for w in bootstrap_counts(len(probabilities), rng)]
+    draws = [_kl_to_uniform(w @ probabilities / len(w)) for (w,) in bootstrap_counts(len(probabilities))]
     return Estimate(_kl_to_uniform(probabilities.mean(0)).item(), torch.stack(draws).std().item())
 
 

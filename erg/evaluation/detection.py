@@ -37,9 +37,7 @@ def auroc(inlier: Float[Tensor, " inliers"], outlier: Float[Tensor, " outliers"]
     return Estimate(below.mean().item(), variance.sqrt().item())
 
 
-def aupr(
-    inlier: Float[Tensor, " inliers"], outlier: Float[Tensor, " outliers"], *, rng: torch.Generator | None = None
-) -> Estimate:
+def aupr(inlier: Float[Tensor, " inliers"], outlier: Float[Tensor, " outliers"]) -> Estimate:
     """Average precision of finding the outliers from the highest energy down, with a bootstrap error.
 
     Chance reaches the share of outliers among all, not 0.5.
@@ -58,15 +56,11 @@ def aupr(
         right = hits.cumsum(0)
         return (hits * right / (right + wrong).clamp(min=1)).sum() / len(outlier)
 
-    return _with_bootstrap_error(precision, len(inlier), len(outlier), rng)
+    return _with_bootstrap_error(precision, len(inlier), len(outlier))
 
 
 def fpr_at_tpr(
-    inlier: Float[Tensor, " inliers"],
-    outlier: Float[Tensor, " outliers"],
-    *,
-    tpr: float = 0.95,
-    rng: torch.Generator | None = None,
+    inlier: Float[Tensor, " inliers"], outlier: Float[Tensor, " outliers"], *, tpr: float = 0.95
 ) -> Estimate:
     """The share of outliers accepted by the lowest threshold that accepts `tpr` of the inliers.
 
@@ -81,11 +75,11 @@ def fpr_at_tpr(
     accepted_with = torch.searchsorted(outlier, inlier, right=True)
 
     def accepted(weight_in: Tensor, weight_out: Tensor) -> Tensor:
-        # Half a row of slack: a share such as 0.95 of 20 rows must not miss 19 by rounding.
+        # A hair of slack: 0.95 of 20 rows must not miss 19 by rounding.
         last = torch.searchsorted(weight_in.cumsum(0), tpr * len(inlier) - 1e-6).clamp(max=len(inlier) - 1)
         return weight_out[: accepted_with[last]].sum() / len(outlier)
 
-    return _with_bootstrap_error(accepted, len(inlier), len(outlier), rng)
+    return _with_bootstrap_error(accepted, len(inlier), len(outlier))
 
 
 def _share_below(scores: Float[Tensor, " scores"], at: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
@@ -95,12 +89,9 @@ def _share_below(scores: Float[Tensor, " scores"], at: Float[Tensor, " points"])
     return below.double() / (2 * len(scores))
 
 
-def _with_bootstrap_error(
-    figure: Callable[[Tensor, Tensor], Tensor], inliers: int, outliers: int, rng: torch.Generator | None
-) -> Estimate:
+def _with_bootstrap_error(figure: Callable[[Tensor, Tensor], Tensor], inliers: int, outliers: int) -> Estimate:
     ones = torch.ones(inliers, dtype=torch.float64), torch.ones(outliers, dtype=torch.float64)
-    counts = zip(bootstrap_counts(inliers, rng), bootstrap_counts(outliers, rng), strict=True)
-    draws = torch.stack([figure(weight_in, weight_out) for weight_in, weight_out in counts])
+    draws = torch.stack([figure(*weights) for weights in bootstrap_counts(inliers, outliers)])
     return Estimate(figure(*ones).item(), draws.std().item())
 
 

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 CLASSES = 10
 FEATURES = 64
+RAW_FEATURES = 192
+SURE = 0.9
 CHUNK = 1000
-NAMES = {(1, 8, 8): "digits_8x8", (1, 28, 28): "digits_28x28"}
+NAMES: dict[tuple[int, ...], str] = {(1, 8, 8): "digits_8x8", (1, 28, 28): "digits_28x28"}
 
 
 class DigitNetwork(nn.Module):
@@ -129,3 +131,22 @@ def classifier_for(shape: tuple[int, ...]) -> DigitClassifier | None:
         return None
     content = files("erg.evaluation").joinpath(f"{name}.safetensors").read_bytes()
     return DigitClassifier(name, shape, content)
+
+
+def recognises(classifier: DigitClassifier, x: Float[Tensor, "batch 1 side side"]) -> bool:
+    """Whether pictures are digits to this classifier: its mean confidence is at least 0.9.
+
+    Letters or clothes of the same size are not, and features of digits would say little about them.
+    """
+    return bool(classifier.probabilities(x).amax(1).mean() >= SURE)
+
+
+def raw_features(x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch features"] | None:
+    """The entries themselves, of images averaged down to at most 8x8; None when there are more than 192.
+
+    For data that no shipped classifier knows. Distances in them are in the units of the data.
+    """
+    if x.ndim == 4:
+        x = nn.functional.adaptive_avg_pool2d(x, (min(8, x.shape[-2]), min(8, x.shape[-1])))
+    flat = x.reshape(len(x), -1)
+    return flat if flat.shape[1] <= RAW_FEATURES else None

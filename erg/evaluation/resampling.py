@@ -1,11 +1,12 @@
 r"""Standard errors of figures that are not means.
 
-The *jackknife* leaves one group of rows out at a time and looks at how the figure moves. It draws
-nothing, so it neither needs nor disturbs a random number generator, and the bias that a figure has
-at a finite number of rows cancels in it. It suits smooth functions of moments.
-
-The *bootstrap* draws rows with replacement. It suits figures with kinks: quantiles, and functions at
+The *jackknife* leaves one group of rows out at a time and looks at how the figure moves; the bias
+that a figure has at a finite number of rows cancels in it. It suits smooth functions of moments. The
+*bootstrap* draws rows with replacement. It suits figures with kinks: quantiles, and functions at
 their own minimum, where the first derivative that the jackknife sees vanishes.
+
+Both use fixed random numbers of their own: the same rows always have the same error, and looking at
+a figure during training does not change what training draws next.
 
 References:
     Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapters 6 and 11
@@ -37,10 +38,14 @@ def jackknife_variance(left_out: Float[Tensor, " groups"]) -> float:
     return ((g - 1) / g * (left_out - left_out.mean()).square().sum()).item()
 
 
-def bootstrap_counts(
-    rows: int, rng: torch.Generator | None = None, *, repeats: int = REPEATS
-) -> Iterator[Float[Tensor, " rows"]]:
-    """How often each row was drawn, for each of `repeats` samples of `rows` rows with replacement."""
+def bootstrap_counts(*rows: int, repeats: int = REPEATS) -> Iterator[tuple[Float[Tensor, " rows"], ...]]:
+    """How often each row was drawn when each set is drawn from with replacement, `repeats` times.
+
+    Args:
+        rows: The number of rows of each set. Sets are drawn independently.
+        repeats: How many bootstrap samples.
+    """
+    rng = torch.Generator().manual_seed(0)
     for _ in range(repeats):
-        drawn = torch.randint(rows, (rows,), generator=rng)
-        yield torch.bincount(drawn, minlength=rows).double()
+        drawn = [torch.randint(count, (count,), generator=rng) for count in rows]
+        yield tuple(torch.bincount(d, minlength=count).double() for d, count in zip(drawn, rows, strict=True))

@@ -1,0 +1,162 @@
+"""What an evaluation found: figures with their errors, floors and goals, and who judged them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from operator import ge, gt, le, lt
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from erg.errors import UserError
+from erg.estimate import Estimate
+
+COMPARISONS = {"<=": le, ">=": ge, "<": lt, ">": gt}
+
+METRICS = {
+    "frechet_distance": "Frechet distance of samples to training rows, in the classifier's features",
+    "kernel_distance": "kernel distance of samples to training rows, in the classifier's features",
+    "class_kl": "KL of the classes of samples to uniform, in nats",
+    "confidence": "mean confidence of the classifier about samples",
+    "confidence_held_out": "mean confidence of the classifier about held-out rows",
+    "frechet_distance/raw": "Frechet distance of samples to training rows, in their own entries",
+    "kernel_distance/raw": "kernel distance of samples to training rows, in their own entries",
+    "nearest_train_distance": "mean distance of a sample to the nearest training row",
+    "nearest_train_distance_held_out": "mean distance of a held-out row to the nearest training row",
+    "auroc/noise": "AUROC of the energy, noise against held-out rows",
+    "auroc/blurred": "AUROC of the energy, blurred against held-out images",
+    "auroc/flipped": "AUROC of the energy, flipped against held-out images",
+    "auroc/shrunk": "AUROC of the energy, shrunk against held-out images",
+    "energy/train": "mean energy of training rows",
+    "energy/held_out": "mean energy of held-out rows",
+    "energy/samples": "mean energy of samples",
+    "energy/noise": "mean energy of noise",
+    "non_finite": "samples that are not finite, or whose energy is not; left out of all other figures",
+    "non_finite/train": "training rows whose energy is not finite",
+    "non_finite/held_out": "held-out rows whose energy is not finite",
+    "non_finite/noise": "noise whose energy is not finite",
+}
+
+
+class Goal(NamedTuple):
+    """What a figure should be. An unknown figure passes no goal."""
+
+    comparison: str
+    bound: float
+
+    def met_by(self, value: float) -> bool:
+        """Whether `value` compares with the bound as it should."""
+        return COMPARISONS[self.comparison](value, self.bound)
+
+
+class Metric(NamedTuple):
+    """One figure.
+
+    Attributes:
+        estimate: NaN with error 0 when it could not be computed.
+        floor: What real held-out rows reach in the place of as many samples.
+        goal: What it should be.
+    """
+
+    estimate: Estimate
+    floor: float | None = None
+    goal: Goal | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; null for a number that is not finite."""
+        entry: dict[str, Any] = {
+            "value": _finite(self.estimate.value),
+            "standard_error": _finite(self.estimate.standard_error),
+        }
+        if self.floor is not None:
+            entry["floor"] = _finite(self.floor)
+        if self.goal is not None:
+            passed = self.goal.met_by(self.estimate.value)
+            entry["goal"] = {"op": self.goal.comparison, "value": self.goal.bound, "pass": passed}
+        return entry
+
+
+class Judge(NamedTuple):
+    """The classifier in whose features distances were taken."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """All figures of one evaluation.
+
+    Attributes:
+        metrics: By name, in the order to print them; `METRICS` says what each is.
+        classifier: None when no classifier knows such data; figures that need one are then left out.
+        samples: How many samples were given.
+        compared: How many samples, and as many held-out rows, went into distances with a floor.
+        train: How many training rows there are.
+        held_out: How many held-out rows there are.
+        energies: Finite energies, for histograms: data (training rows), held_out, samples, noise, and
+            ``ood/<name>`` for each further shift.
+    """
+
+    metrics: Mapping[str, Metric]
+    classifier: Judge | None
+    samples: int
+    compared: int
+    train: int
+    held_out: int
+    energies: Mapping[str, Tensor] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, without the energies."""
+        return {
+            "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
+            "classifier": None if self.classifier is None else self.classifier._asdict(),
+            "samples": self.samples,
+            "compared": self.compared,
+            "train": self.train,
+            "held_out": self.held_out,
+        }
+
+    @property
+    def passed(self) -> bool:
+        """Whether all goals are met; true when there are none."""
+        return all(m.goal.met_by(m.estimate.value) for m in self.metrics.values() if m.goal)
+
+    def __str__(self) -> str:
+        lines = [_line(name, metric) for name, metric in self.metrics.items()]
+        if self.classifier is not None:
+            lines.append(f"classifier {self.classifier.name}, SHA-256 {self.classifier.sha256}")
+        return "\n".join(lines)
+
+
+def with_goals(assessment: Assessment, goals: Mapping[str, tuple[str, float]]) -> Assessment:
+    """The same figures with goals: name to (comparison, bound), as recipes write them.
+
+    A goal for a known figure that could not be computed here is missed.
+
+    Raises:
+        UserError: If a figure or a comparison is unknown.
+    """
+    metrics = dict(assessment.metrics)
+    for name, (comparison, bound) in goals.items():
+        if name not in metrics and name not in METRICS:
+            raise UserError(f"A goal is set for one of {', '.join(METRICS)}, but got {name!r}; correct its name.")
+        if comparison not in COMPARISONS:
+            raise UserError(f"A goal compares with {', '.join(COMPARISONS)}, but {name} has {comparison!r}; use one.")
+        metric = metrics.get(name, Metric(Estimate(math.nan, 0.0)))
+        metrics[name] = metric._replace(goal=Goal(comparison, float(bound)))
+    return replace(assessment, metrics=metrics)
+
+
+def _line(name: str, metric: Metric) -> str:
+    told = "unknown" if math.isnan(metric.estimate.value) else str(metric.estimate)
+    floor = "" if metric.floor is None else f"  floor {metric.floor:.4g}"
+    goal = ""
+    if metric.goal is not None:
+        verdict = "pass" if metric.goal.met_by(metric.estimate.value) else "FAIL"
+        goal = f"  {verdict} ({metric.goal.comparison} {metric.goal.bound:g})"
+    return f"{name:<32} {told:<20}{floor}{goal}".rstrip()
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
