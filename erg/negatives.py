@@ -198,7 +198,7 @@ class Persistent(_Chains):
                 f"A buffer with classes needs energy.given(y), one class a row, but got {type(energy).__name__}; "
                 "condition the energy last, or leave classes out."
             )
-        y = energy.y.expand(len(x))
+        y = torch.as_tensor(energy.y, device=x.device).expand(len(x))
         slots = torch.empty(len(x), dtype=torch.long, device=x.device)
         for label in y.unique():
             own = order[order % self.classes == label]
@@ -238,9 +238,16 @@ class Repeated(Negatives):
 
 def several(energy: EnergyLike, times: int) -> Energy:
     """The energy of `times` consecutive states for each row: conditions are repeated with their rows."""
-    if isinstance(energy, Given) and energy.y.ndim > 0:
-        return energy.energy.given(energy.y.repeat_interleave(times, 0))
+    if isinstance(energy, Given) and (y := _row_conditions(energy)) is not None:
+        return energy.energy.given(y.repeat_interleave(times, 0))
     return as_energy(energy)
+
+
+def _row_conditions(energy: EnergyLike) -> Tensor | None:
+    """The conditions, one a row; None when there are none or all rows share one."""
+    if isinstance(energy, Given) and isinstance(energy.y, Tensor) and energy.y.ndim > 0:
+        return energy.y
+    return None
 
 
 class Every(Negatives):
@@ -275,10 +282,11 @@ class Every(Negatives):
         Raises:
             TypeError: If the energy has one condition a row.
         """
-        if isinstance(energy, Given) and energy.y.ndim > 0:
+        y = _row_conditions(energy)
+        if y is not None:
             raise TypeError(
                 f"Every reuses the negatives of another batch, but this energy has a condition for each of "
-                f"{len(energy.y)} rows, which change with the batch; use the negatives without Every."
+                f"{len(y)} rows, which change with the batch; use the negatives without Every."
             )
         if self.last is None or self.calls % self.updates == 0:
             self.last = self.negatives(energy, x, rng)
