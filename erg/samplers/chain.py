@@ -2,7 +2,7 @@
 
 While a step runs, the energy is in evaluation mode and its parameters are frozen, so that dropout
 cannot enter an accept test and no weight gradient is computed; both are restored before the caller
-sees the state.
+sees the state. A module that hides inside a closure is out of reach: call its `eval()`, or pass the module.
 """
 
 from collections.abc import Iterator
