@@ -101,6 +101,10 @@ class Engine:
         mean: Any = self.fabric.all_reduce(x.detach().clone(), reduce_op="mean")
         return mean
 
+    def decide(self, choice: bool) -> bool:
+        """What process 0 chose. Clocks and signals differ between processes, but all must act alike."""
+        return choice if self.processes == 1 else bool(self.fabric.broadcast(choice, src=0))
+
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, in the order of their ranks; what a checkpoint keeps of each."""
         if self.processes == 1:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erg.errors import UserError
+from erg.training.board import Board
 from erg.training.grids import grid, write_png
 
 Number = float | int | Tensor
@@ -42,7 +43,7 @@ class Tracker:
         self._resume_step = resume_step
         self._metrics = _Lines(self.folder / "metrics.jsonl", resume_step)
         self._events = _Lines(self.folder / "events.jsonl", resume_step)
-        self._writer: Any = None
+        self._opened: Board | None = None
         last = self._metrics.last
         self._started = time.monotonic() - (float(last.get("time", 0.0)) if last else 0.0)
 
@@ -61,7 +62,7 @@ class Tracker:
         numbers = {name: _number(value) for name, value in values.items()}
         self._metrics.write({"step": step, "time": round(self.seconds, 3), **numbers})
         for name, number in numbers.items():
-            self._board().add_scalar(name, number, step)
+            self._board().scalar(step, name, number)
 
     def event(self, kind: str, step: int, fields: Mapping[str, Any] | None = None) -> None:
         """Something that happened once, such as a recovery.
@@ -74,7 +75,7 @@ class Tracker:
         fields = fields or {}
         self._events.write({"step": step, "kind": kind, **fields})
         text = ", ".join(f"{name}: {value}" for name, value in fields.items())
-        self._board().add_text(f"event/{kind}", text, step)
+        self._board().text(step, f"event/{kind}", text)
 
     def images(self, step: int, name: str, x: Float[Tensor, "images channels height width"]) -> Path:
         """A grid of images in [-1, 1], grey or RGB.
@@ -93,31 +94,27 @@ class Tracker:
         finite = values.detach().float().flatten().cpu()
         finite = finite[finite.isfinite()]
         if len(finite):
-            self._board().add_histogram(name, finite.numpy(), step)
+            self._board().histogram(step, name, finite.numpy())
 
     def close(self) -> None:
-        """Close the files. Nothing is lost without it but the last seconds of TensorBoard."""
+        """Close the files. Nothing is lost without it."""
         self._metrics.close()
         self._events.close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def _picture(self, step: int, name: str, picture: np.ndarray) -> Path:
         stem = "step" if name == "samples" else name.replace("/", "_")
         path = self.folder / "samples" / f"{stem}_{step:08d}.png"
         write_png(path, picture)
-        self._board().add_image(name, picture, step, dataformats="HWC")
+        self._board().picture(step, name, picture)
         return path
 
-    def _board(self) -> Any:
-        if self._writer is None:
-            # Imported here because it is slow.
-            from torch.utils.tensorboard import SummaryWriter
-
-            purge = None if self._resume_step is None else self._resume_step + 1
-            self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=purge)
-        return self._writer
+    def _board(self) -> Board:
+        if self._opened is None:
+            self._opened = Board(self.folder / "tensorboard", resume_step=self._resume_step)
+        return self._opened
 
 
 def read_lines(path: Path | str) -> list[dict[str, Any]]:

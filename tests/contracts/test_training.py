@@ -241,6 +241,19 @@ class TestTracker:
         tracker.close()
         assert [line["kind"] for line in read_lines(tmp_path / "events.jsonl")] == ["started"]
 
+    def test_a_full_disk_is_one_sentence_for_tensorboard_too(self, tmp_path, capfd):
+        tracker = Tracker(tmp_path)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+        try:
+            with pytest.raises(UserError, match=r"Cannot write .*events\.out\.tfevents"):
+                for step in range(100):
+                    tracker.histogram(step, "energies", torch.randn(100))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        tracker.close()
+        assert capfd.readouterr().err == ""
+
     def test_a_folder_that_cannot_be_made_is_one_sentence(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(UserError, match="Cannot write"):
@@ -374,6 +387,7 @@ class TestEngine:
         x, y = next(engine.batches([(torch.arange(6).reshape(3, 2), torch.arange(3))]))
         assert x.tolist() == [[0, 1], [2, 3], [4, 5]] and y.tolist() == [0, 1, 2]
         assert (engine.rank, engine.processes, engine.device.type) == (0, 1, "cpu")
+        assert engine.decide(True) and not engine.decide(False)
         assert engine.gather("a") == ["a"] and engine.mean(torch.tensor([1.0, 2.0])).tolist() == [1.0, 2.0]
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is there")

@@ -67,5 +67,6 @@ def test_every_process_keeps_chains_of_its_own(two):
 @pytest.mark.slow
 def test_processes_know_of_each_other(one, two):
     assert one["ranks"] == [0] and all(rank["ranks"] == [0, 1] for rank in two)
+    assert all(rank["decided"] == [True, False] for rank in (one, *two))
     assert one["mean"].tolist() == [0, 1] and all(rank["mean"].tolist() == [0.5, 1] for rank in two)
     assert "uneven" not in one and all("7 rows cannot be shared equally by 2" in rank["uneven"] for rank in two)

@@ -56,7 +56,7 @@ def fit(negatives, seed):
 )
 def test_a_gaussian_is_learned_to_its_maximum_likelihood(negatives):
     energy, data = fit(negatives, seed=0)
-    # What remains is the noise of the chains. Over 24 seeds its standard deviation was 0.006; five of these are allowed.
+    # What remains is the noise of the chains: a standard deviation of 0.006 over 24 seeds. Five of these are allowed.
     deviation = data.std(0, correction=0)
     torch.testing.assert_close(energy.centre, data.mean(0), atol=0.03, rtol=0)
     torch.testing.assert_close(energy.log_precision, -2 * deviation.log(), atol=0.03, rtol=0)

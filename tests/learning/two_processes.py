@@ -71,6 +71,7 @@ def main(folder, processes):
     torch.set_num_threads(1)
     result = {"conditional": conditional(engine), "persistent": persistent(engine)}
     result["ranks"] = engine.gather(engine.rank)
+    result["decided"] = [engine.decide(engine.rank == rank) for rank in range(2)]
     result["mean"] = engine.mean(torch.tensor([float(engine.rank), 1.0]))
     try:
         next(engine.batches([torch.zeros(7, 2)]))
