@@ -9,7 +9,7 @@ import numpy as np
 
 from erg.report.numbers import short
 from erg.report.series import Series, limits, thin
-from erg.report.theme import TEXT, colour, figure, svg
+from erg.report.theme import TEXT, colour, drawable, figure, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def curves(
     drawing, axes = figure(HEIGHT, right=86.0 if any(line.label for line in lines) else 16.0)
     values = np.concatenate([line.series.values for line in lines] or [np.zeros(0)])
     values = values[np.isfinite(values)]
-    logarithmic = len(values) > 0 and values.min() > 0 and values.max() > 100 * values.min()
+    logarithmic = len(values) > 0 and bool(0 < 100 * values.min() < values.max())
     _scale(axes, values, logarithmic=logarithmic, reference=reference)
     _steps(axes, lines, span)
     if reference is not None:
@@ -84,7 +84,7 @@ def _draw(axes: "Axes", line: Curve) -> float | None:
         return None
     last = finite[-1]
     if len(finite) <= 40:
-        axes.plot(band.steps[finite], band.middle[finite], ".", color=tint, markersize=5, markeredgewidth=0)
+        axes.plot(band.steps[finite], band.middle[finite], "o", color=tint, markersize=4, markeredgewidth=0)
     return float(band.middle[last])
 
 
@@ -136,6 +136,6 @@ def _label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
         place[0] = min(place[0], ceiling)
         ceiling = place[0] - gap
     for y, label, role in places:
-        axes.annotate(label, (1.0, (y - bottom) / height), xycoords="axes fraction", xytext=(8, 0),
+        axes.annotate(drawable(label), (1.0, (y - bottom) / height), xycoords="axes fraction", xytext=(8, 0),
                       textcoords="offset points", color=colour(role), fontsize=TEXT, va="center_baseline",
-                      annotation_clip=False)  # fmt: skip
+                      annotation_clip=False, parse_math=False)  # fmt: skip

@@ -7,44 +7,44 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from erg.report.numbers import short
-from erg.report.theme import TEXT, colour, figure, svg
+from erg.report.theme import TEXT, colour, figure, set_role, svg
 
 ROW = 40.0
-_ROLES = {"data": "data", "held_out": "held-out", "samples": "model", "noise": "noise"}
+FRAME = 50.0
+LONGEST = 16
+_FIRST = ("data", "held_out", "samples", "noise")
 _NAMES = {"data": "training data", "held_out": "held-out data", "samples": "samples", "noise": "uniform noise"}
-_OTHERS = ("other-1", "other-2", "other-3", "other-4")
 
 
 def ordered(names: Mapping[str, object]) -> list[str]:
     """The sets in the order of a report: data, held-out, samples, noise, then the others by name."""
-    known = [name for name in _ROLES if name in names]
-    return known + sorted(name for name in names if name not in _ROLES)
+    known = [name for name in _FIRST if name in names]
+    return known + sorted(name for name in names if name not in _FIRST)
 
 
 def label(name: str) -> str:
     """A set's name for readers."""
-    return _NAMES.get(name, name.removeprefix("ood/").replace("_", " "))
+    spoken = _NAMES.get(name, name.removeprefix("ood/").replace("_", " "))
+    return spoken if len(spoken) <= LONGEST else spoken[: LONGEST - 1] + "…"
 
 
-def role(name: str, position: int) -> str:
-    """The colour of a set; those without one of their own take turns."""
-    return _ROLES.get(name, _OTHERS[position % len(_OTHERS)])
-
-
-def histograms(name: str, energies: Mapping[str, Float[ndarray, " rows"]]) -> str:
+def histograms(name: str, energies: Mapping[str, Float[ndarray, "_"]], *, height: float | None = None) -> str:
     """Draw one histogram a row over a common energy axis, each with its median, as an inline SVG element.
 
-    Every row has the same area scale within itself: heights compare shapes, not set sizes.
+    Every row fills its own height: rows compare shapes, not the sizes of the sets.
+
+    Args:
+        name: Names the plot to readers who cannot see it.
+        energies: The sets, any number of rows each.
+        height: Of the drawing; left out, as many rows as there are sets.
     """
     names = ordered(energies)
-    drawing, axes = figure(ROW * len(names) + 50, left=118.0, right=18.0)
+    drawing, axes = figure(height or ROW * len(names) + FRAME, left=118.0, right=18.0)
     edges = _edges([energies[key] for key in names])
     axes.set_yticks([])
     axes.grid(axis="x", color=colour("rule"), linewidth=0.7)
-    others = 0
     for row, key in enumerate(reversed(names)):
-        tint = colour(role(key, others))
-        others += key not in _ROLES
+        tint = colour(set_role(key.removeprefix("ood/"), row))
         values = energies[key]
         counts = np.histogram(values, edges)[0].astype(float)
         top = row + 0.86 * counts / max(counts.max(), 1.0)
@@ -53,7 +53,7 @@ def histograms(name: str, energies: Mapping[str, Float[ndarray, " rows"]]) -> st
         median = float(np.median(values))
         axes.plot([median, median], [row, row + 0.86], color=tint, linewidth=1.6)
         axes.text(-0.02, row + 0.34, label(key), transform=axes.get_yaxis_transform(), ha="right", va="center",
-                  color=tint, fontsize=TEXT)  # fmt: skip
+                  color=tint, fontsize=TEXT, parse_math=False)  # fmt: skip
     axes.set_ylim(0, len(names))
     axes.set_xlim(edges[0], edges[-1])
     _energy_axis(axes)
@@ -67,7 +67,7 @@ def _energy_axis(axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
-def _edges(sets: list[Float[ndarray, " rows"]], bins: int = 56) -> Float[ndarray, " edges"]:
+def _edges(sets: list[Float[ndarray, "_"]], bins: int = 56) -> Float[ndarray, " edges"]:
     """Bins from the lowest to the highest of every set's central 99 %."""
     quantiles = np.array([np.quantile(values, (0.005, 0.995)) for values in sets])
     low, high = float(quantiles[:, 0].min()), float(quantiles[:, 1].max())

@@ -23,12 +23,16 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def measured(value: float, standard_error: float | None) -> str:
-    """A value and its standard error, rounded to two significant digits of the error: 0.932 ± 0.014."""
+    """A value and its standard error, rounded together: 0.932 ± 0.014, 0.94 ± 0.03.
+
+    The error keeps two significant digits if the first is 1 or 2, else one.
+    """
     if standard_error is None or not math.isfinite(standard_error) or not math.isfinite(value):
         return number(value)
     if standard_error <= 0:
         return f"{number(value)} ± 0"
-    decimals = 1 - math.floor(math.log10(standard_error))
+    first, _, magnitude = f"{standard_error:.1e}".partition("e")
+    decimals = (1 if float(first) < 3 else 0) - int(magnitude)
     largest = max(abs(value), standard_error)
     if decimals > 7 or largest >= 1e7:
         return f"{number(value)} ± {number(standard_error, 2)}"
@@ -55,6 +59,8 @@ def duration(seconds: float) -> str:
 
 def short(value: float) -> str:
     """A tick label: 500, 1.5k, 20k, 3M."""
+    if abs(value) >= 1e12 or 0 < abs(value) < 1e-4:
+        return _scientific(value, 2)
     for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= scale and (scale > 1e3 or abs(value) >= 1e4):
             return f"{value / scale:g}".replace("-", MINUS) + suffix

@@ -10,6 +10,7 @@ from erg.files import write_text
 from erg.report import sections
 from erg.report.markup import text
 from erg.report.reading import Run, read
+from erg.report.theme import drawable
 from erg.report.training_section import training_section
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -49,7 +50,7 @@ def page(run: Run) -> str:
             sections.provenance(run),
         )
     )
-    return (
+    whole = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -57,3 +58,4 @@ def page(run: Run) -> str:
         f"<title>{text(sections.name(run))} · erg report</title><style>{style}</style></head>"
         f"<body><main>{body}</main></body></html>\n"
     )
+    return drawable(whole)

@@ -17,6 +17,8 @@ from erg.errors import UserError
 from erg.report.series import Series
 
 FORMAT = 1
+# Beyond this nothing can be drawn: differences and squares overflow.
+LARGEST = 1e100
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Run:
     series: dict[str, Series] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None
-    energies: dict[str, Float[ndarray, " rows"]] = field(default_factory=dict)
+    energies: dict[str, Float[ndarray, "_"]] = field(default_factory=dict)
     parameters: int | None = None
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -83,14 +85,16 @@ def read(folder: Path) -> Run:
 
 
 def finite_number(value: Any) -> float | None:
-    """`value` as a float, NaN for a non-finite one however it was written, None if it is no number at all."""
+    """`value` as a float, NaN for one that is not finite or beyond `LARGEST`, None if it is no number at all."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         value = float(value)
-    except (ValueError, OverflowError):
+    except OverflowError:
+        return float("nan")
+    except ValueError:
         return None
-    return value if np.isfinite(value) else float("nan")
+    return value if abs(value) <= LARGEST else float("nan")
 
 
 def _text(path: Path) -> str | None:
@@ -179,13 +183,13 @@ def _read_energies(run: Run) -> None:
         run.missing.append("scores.npz is missing: there are no energy histograms yet.")
         return
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             sets = {name: np.asarray(file[name], dtype=np.float64).ravel() for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, TypeError):
         run.missing.append("scores.npz is damaged: there are no energy histograms.")
         return
     for name, energies in sets.items():
-        finite = energies[np.isfinite(energies)]
+        finite = energies[np.abs(energies) <= LARGEST]
         if len(finite):
             run.energies[name] = finite
         if len(finite) < len(energies):

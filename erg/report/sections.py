@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from erg.report import verdict as judgement
-from erg.report.histograms import histograms
+from erg.report.histograms import FRAME, ROW, histograms
 from erg.report.markup import facts, panel, png, section, table, text
 from erg.report.numbers import duration, measured, number
 from erg.report.reading import Run, finite_number
@@ -62,7 +62,8 @@ def gaps(run: Run) -> str:
     """What is missing, said early, because it changes how everything below is to be read."""
     if not run.missing:
         return ""
-    items = "".join(f"<li>{text(sentence)}</li>" for sentence in run.missing)
+    marked = [re.sub("`(.+?)`", r"<code>\1</code>", text(sentence)) for sentence in run.missing]
+    items = "".join(f"<li>{sentence}</li>" for sentence in marked)
     return f"<aside><h2>What is missing</h2><ul>{items}</ul></aside>"
 
 
@@ -81,12 +82,13 @@ def pictures(run: Run) -> str:
     elif final.exists():
         run.missing.append(f"samples/{final.name} is damaged: there is no sample grid.")
     else:
-        run.missing.append("There are no samples yet.")
+        run.missing.append("There are no samples yet: samples/final.png is missing.")
     chain = png(folder / "chain.png", "A chain from noise to sample")
     if chain is not None:
         parts.append(panel("From noise to sample", chain, "Chains that start at noise, from left to right."))
     else:
-        run.missing.append("samples/chain.png is missing or damaged: there is no chain from noise to show.")
+        state = "damaged" if (folder / "chain.png").exists() else "missing"
+        run.missing.append(f"samples/chain.png is {state}: there is no chain from noise to show.")
     parts.append(_progress(steps))
     return section("samples", "Samples", f'<div class="pictures">{"".join(parts)}</div>') if any(parts) else ""
 
@@ -100,11 +102,11 @@ def metrics(run: Run) -> str:
         if classifier and judgement.judged_by_classifier(figure.name):
             title += f"<small>judged by {classifier[0]} · <code>{classifier[1][:12]}</code></small>"
         times = ""
-        if figure.floor is not None and figure.floor > 0 and np.isfinite(figure.value):
+        if judgement.is_distance(figure.name) and figure.floor and figure.floor > 0:
             times = f"<small>{number(figure.value / figure.floor, 2)} × the floor</small>"
-        floor = "–" if figure.floor is None else number(figure.floor) + times
+        floor = "" if figure.floor is None else number(figure.floor) + times
         if figure.goal is None:
-            goal = "–"
+            goal = ""
         else:
             tone, mark = _pass_mark(figure.goal.passed)
             goal = f'{text(figure.goal.words)} <b class="{tone}">{mark}</b>'
@@ -129,11 +131,14 @@ def energies(run: Run) -> str:
     """Histograms of energies: data beside samples at close range, and every set on one axis."""
     if not run.energies:
         return ""
-    near = {key: run.energies[key] for key in ("data", "held_out", "samples") if key in run.energies}
+    near = {key: values for key, values in run.energies.items() if key in ("data", "held_out", "samples")}
     panels = []
     if near:
+        height = ROW * len(run.energies) + FRAME if len(run.energies) > len(near) else None
         caption = "The model’s samples should be spread as the data are, and held-out data as training data."
-        panels.append(panel("Data and samples", histograms("energies of data and samples", near), caption))
+        panels.append(
+            panel("Data and samples", histograms("energies of data and samples", near, height=height), caption)
+        )
     if len(run.energies) > len(near):
         caption = "What is unlike the data should lie further right."
         panels.append(panel("All sets", histograms("energies of all sets", run.energies), caption))
@@ -211,7 +216,7 @@ def _pass_mark(passed: bool | None) -> tuple[str, str]:
 
 def _cell(value: Any) -> str:
     if value is None:
-        return "–"
+        return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(float(value))
     return text(value)

@@ -10,13 +10,13 @@ from erg.report.markup import panel, section, text
 from erg.report.numbers import number
 from erg.report.reading import Run
 from erg.report.series import Series
+from erg.report.theme import set_role
 
 _CLOCKS = ("time", "steps_per_second")
 _OWN_PANEL = {
     "energy/data", "energy/model", "energy/gap", "validation/energy", "gradient_norm", "chain/acceptance",
     "learning_rate", "loss",
 }  # fmt: skip
-_OTHERS = ("other-1", "other-2", "other-3", "other-4")
 
 
 def training_section(run: Run) -> str:
@@ -25,7 +25,7 @@ def training_section(run: Run) -> str:
     if not run.series:
         return ""
     steps = np.concatenate([series.steps for series in run.series.values()])
-    draw = _drawer(run, (float(steps.min()), float(steps.max())))
+    draw = _drawer(run, (0.0, float(steps.max())))
     panels = [*_energies(moving, draw), *_single(moving, draw), *_validation(moving, draw)]
     told = _OWN_PANEL | {key for key in moving if key.startswith("validation/")}
     others = [panel(_plain(key), draw(key, [Curve("", "ink", moving[key])])) for key in sorted(moving.keys() - told)]
@@ -111,13 +111,12 @@ def _family(keys: Sequence[str], moving: dict[str, Series], prefix: str) -> list
     lines = []
     for i, key in enumerate(keys):
         name = key.removeprefix("validation/").removeprefix(prefix).strip("_/").removeprefix("ood").strip("_/")
-        role = "noise" if name == "noise" else _OTHERS[i % len(_OTHERS)]
-        lines.append(Curve(name.replace("_", " ") or prefix, role, moving[key]))
+        lines.append(Curve(name.replace("_", " ") or prefix, set_role(name, i), moving[key]))
     return lines
 
 
 def _plain(key: str) -> str:
-    words = key.removeprefix("validation/").replace("/", ", ").replace("_", " ")
+    words = key.removeprefix("validation/").replace("/", " ").replace("_", " ")
     words += " (held-out)" if key.startswith("validation/") else ""
     return words[:1].upper() + words[1:]
 

@@ -84,6 +84,11 @@ def judged_by_classifier(name: str) -> bool:
     return any(part in name.lower() for part in _JUDGED)
 
 
+def is_distance(name: str) -> bool:
+    """Whether a figure is a distance, which is read as a multiple of its floor."""
+    return "distance" in name.lower()
+
+
 def verdict(run: Run) -> Verdict:
     """Goals first; without them, how far the run came."""
     status = str(run.state.get("status", "unknown"))

@@ -12,8 +12,8 @@ ROWS = {
     "Network": "network",
     "Objective": "objective",
     "Negatives": "negatives",
-    "Their moves": "kernel",
-    "Samples": "sampler",
+    "Chain kernel": "kernel",
+    "Sampling": "sampler",
     "Optimiser": "optimizer",
     "Learning rate": "learning_rate",
     "Batch size": "batch_size",
@@ -47,7 +47,7 @@ def summary(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
         found = next((value for value in _find(recipe, key) if _says_something(value)), None)
         spoken = "" if found is None else in_words(found)
         if spoken:
-            rows.append((title, spoken))
+            rows.append((title, spoken if title == "Data" else spoken[0].upper() + spoken[1:]))
     return rows
 
 

@@ -127,7 +127,8 @@ def lines(steps: int, log_every: int) -> list[dict[str, Any]]:
             logged.append({
                 "step": step, "time": round(107.3 * t, 3), "validation/energy": -2.05 * (1 - np.exp(-9 * t)),
                 "validation/energy_gap_train": 0.1 * t + 0.02 * rng.normal(), "validation/energy_noise": 4 + 9 * t,
-                "validation/auroc_noise": 1 - 0.4 * np.exp(-8 * t), "validation/auroc_blurred": 0.9 - 0.5 * np.exp(-5 * t),
+                "validation/auroc_noise": 1 - 0.4 * np.exp(-8 * t),
+                "validation/auroc_blurred": 0.9 - 0.5 * np.exp(-5 * t),
                 "validation/quality": 40 * np.exp(-3 * t) + 3,
             })  # fmt: skip
     return logged
