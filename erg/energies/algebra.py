@@ -279,6 +279,4 @@ def _members(energies: nn.ModuleList) -> Iterable[Energy]:
 
 
 def _scaled(energies: Tensor, weight: Weight) -> Tensor:
-    if isinstance(weight, Tensor):
-        return energies * rows.spread(weight.to(energies.dtype), energies)
-    return energies if weight == 1.0 else energies * weight
+    return energies if isinstance(weight, float) and weight == 1.0 else energies * rows.spread(weight, energies)
