@@ -34,7 +34,8 @@ class MaximumLikelihood(Objective):
     """Lower the energy of data, raise the energy of negatives.
 
     Logs ``energy/data``, ``energy/model``, ``energy/gap`` (model minus data: positive when data are
-    likelier), what the negatives noticed under ``chain/``, and each penalty under ``penalty/``.
+    likelier), ``energy/spread`` (the standard deviation within a phase), what the negatives noticed
+    under ``chain/``, and each penalty under ``penalty/``.
 
     Args:
         negatives: `FromData` (CD), `Persistent` (PCD), `FromNoise` (short run), or any other.
@@ -57,7 +58,14 @@ class MaximumLikelihood(Objective):
             "energy/data": data_mean.detach(),
             "energy/model": model_mean.detach(),
             "energy/gap": (model_mean - data_mean).detach(),
+            "energy/spread": _spread(phases),
             **self.negatives.monitor,
             **penalty_terms,
         }
         return Loss(data_mean - model_mean + penalty, terms)
+
+
+def _spread(phases: Phases) -> Tensor:
+    """The root mean square of both phases' standard deviations; zero for single rows."""
+    within = [energies.detach().var(correction=0) for energies in (phases.energy_data, phases.energy_model)]
+    return ((within[0] + within[1]) / 2).sqrt()

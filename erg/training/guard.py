@@ -30,6 +30,7 @@ from erg.training.snapshots import Snapshots, finite, restart
 from erg.training.state import Stateful, Stream, reachable, stateful
 
 MILD, FIRST, AGAIN = 0.8, 0.5, 0.1
+LARGE_CHANGE = 3.0
 
 
 class Event(NamedTuple):
@@ -139,7 +140,8 @@ class Guard:
         self._buffers = [holder for holder in found if isinstance(holder, Persistent)]
         parts = {"energy": self._energy, "optimizer": optimizer, "objective": objective, "averaged": averaged}
         holders = {name: holder for name, holder in stateful(parts).items() if not isinstance(holder, Stream)}
-        self._snapshots = Snapshots(holders, depth)
+        # The past goes back, too: numbers are compared with those of the time that training is taken back to.
+        self._snapshots = Snapshots({**holders, "detector": self._detector}, depth)
         optimizer.register_step_pre_hook(self._before_update)
 
     def watch(self, losses: Iterable[Loss]) -> Iterator[Loss]:
@@ -151,7 +153,7 @@ class Guard:
             DivergenceError: If training went back or skipped more often than allowed.
         """
         if not len(self._snapshots):
-            self._snapshots.take(self.step)
+            self._snapshots.take(self.step, self.learning_rate_factor)
         for loss in losses:
             self.step += 1
             self._check(loss)
@@ -191,28 +193,27 @@ class Guard:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norms = [torch.linalg.vector_norm(gradient).float() for gradient in gradients]
         self.gradient_norm = float(torch.stack(norms).norm()) if norms else 0.0
-        self._skipped = self._detector.spike(self.gradient_norm)
+        self._skipped = not (math.isfinite(self.gradient_norm) and self.gradient_norm <= self._detector.steepest)
         if self._skipped:
             for parameter in parameters:
                 parameter.grad = None
 
     def _check(self, loss: Loss) -> None:
         values = self._numbers(loss)
-        if not all(map(math.isfinite, values.values())):
+        if not (math.isfinite(values["loss"]) and math.isfinite(self.gradient_norm)):
             alarm = self._non_finite(values)
+        elif self._skipped:
+            alarm = self._too_steep()
         else:
-            alarm = self._detector.look(values)
-            if self._skipped and alarm is None:
-                self._skip("gradient", f"the gradient norm was {self.gradient_norm:.3g}")
+            self._skips = 0
+            alarm = self._detector.look({name: value for name, value in values.items() if math.isfinite(value)})
         if alarm is not None:
             self._recover(alarm)
             return
-        if not self._skipped:
-            self._skips = 0
         if self.step - self._last_recovery > 3 * self.snapshot_every:
             self._streak = 0
         if self.step % self.snapshot_every == 0 and self._detector.calm and not self._skipped:
-            self._snapshots.take(self.step)
+            self._snapshots.take(self.step, self.learning_rate_factor)
 
     def _numbers(self, loss: Loss) -> dict[str, float]:
         terms = {name: term for name, term in loss.terms.items() if term.numel() == 1}
@@ -234,54 +235,56 @@ class Guard:
         self._skip("non-finite", f"not finite: {names}")
         return None
 
+    def _too_steep(self) -> Alarm | None:
+        """Skip a batch with a finite gradient; many in a row mean that the weights are bad, not the data."""
+        if self._skips + 1 >= self._detector.limits.patience:
+            return Alarm("gradient", self.gradient_norm, self._detector.steepest, "either")
+        self._skip("gradient", f"the gradient norm was {self.gradient_norm:.3g}")
+        return None
+
     def _skip(self, signal: str, detail: str) -> None:
         self._skips += 1
         if self._skips >= self.bad_batches:
-            self._stop(signal, detail, f"{self._skips} batches in a row could not be used")
+            self._stop(signal, detail, f"{self._skips} batches in a row could not be used", self.step)
         self._tell("skip", signal, detail, "the batch was skipped")
 
     def _recover(self, alarm: Alarm) -> None:
         detail = f"{alarm.signal} was {alarm.value:.4g}, allowed {alarm.limit:.4g}"
+        change = self._snapshots.change("energy")
         if self._streak > 0:
             self._snapshots.drop()
         back = self._snapshots.restore()
         if self.recovered >= self.recoveries:
-            self._stop(alarm.signal, detail, f"training went back {self.recovered} times")
+            self._stop(alarm.signal, detail, f"it went back {self.recovered} times", back.step)
         self.recovered += 1
-        self._lower(alarm)
-        usual = self._usual_energies()
         for buffer in self._buffers:
-            restart(buffer, self._energy, self.rng, usual=usual, every=self._streak >= 2)
+            restart(buffer, self._energy, self.rng, every=self._streak >= 2)
+        self._lower(alarm, change, back.learning_rate_factor)
         self._streak += 1
         self._skips, self._last_recovery = 0, self.step
-        self._detector.forget()
-        action = (
-            f"back to step {back.step}, learning rate x{self.learning_rate_factor:.2g}, "
-            f"step size x{self.step_size_factor:.2g}"
-        )
-        self._tell("recovery", alarm.signal, detail, action)
+        factors = f"learning rate x{self.learning_rate_factor:.2g}, step size x{self.step_size_factor:.2g}"
+        self._tell("recovery", alarm.signal, detail, f"back to step {back.step}, {factors}")
 
-    def _lower(self, alarm: Alarm) -> None:
+    def _lower(self, alarm: Alarm, change: float, factor_then: float) -> None:
         strong = FIRST if self._streak == 0 else AGAIN
-        self.learning_rate_factor *= MILD if alarm.cause == "chains" else strong
-        self.step_size_factor *= MILD if alarm.cause == "weights" else strong
+        # Chains that are off do not move the weights far in the few updates before they are noticed.
+        blames_weights = alarm.cause == "weights" or (alarm.cause == "either" and not change < LARGE_CHANGE)
+        self.learning_rate_factor *= strong if blames_weights else MILD
+        self.step_size_factor *= MILD if blames_weights else strong
         for group in self._optimizer.param_groups:
-            group["lr"] = group["lr"] * self.learning_rate_factor
+            group["lr"] = group["lr"] * (self.learning_rate_factor / factor_then)
         self._set_step_size()
 
     def _set_step_size(self) -> None:
         for holder, kernel in self._kernels:
             holder.kernel = scaled(kernel, self.step_size_factor)
 
-    def _usual_energies(self) -> tuple[float, float] | None:
-        return None
-
-    def _stop(self, signal: str, detail: str, reason: str) -> None:
-        where = f"; the last good checkpoint is {self.checkpoint}" if self.checkpoint is not None else ""
-        self._tell("stop", signal, detail, "the last good state is in place")
+    def _stop(self, signal: str, detail: str, reason: str, step: int) -> None:
+        self._tell("stop", signal, detail, f"the state of step {step} is in place")
+        where = f"; the last checkpoint is {self.checkpoint}" if self.checkpoint is not None else ""
         raise DivergenceError(
-            f"Training was given up at step {self.step} because {reason}, at last for {signal} ({detail}); the "
-            f"weights, optimiser and chains of step {self._snapshots.newest.step} are in place{where}."
+            f"Training was given up at step {self.step} because {reason}, the last time for {signal} ({detail}); "
+            f"weights, optimiser and chains of step {step} are in place{where}."
         )
 
     def _tell(self, kind: str, signal: str, detail: str, action: str) -> None:
@@ -292,16 +295,21 @@ class Guard:
 
 
 def scaled(kernel: Any, factor: float) -> Any:
-    """A copy of `kernel` with every step size, or schedule of step sizes, multiplied by `factor`."""
+    """A copy of `kernel` with its step size, or the schedule of it, multiplied by `factor`.
+
+    Where the noise is a setting of its own it is multiplied by the root of `factor`: the temperature that step and
+    noise set together, noise^2 / (2 step_size), stays.
+    """
     if not dataclasses.is_dataclass(kernel) or isinstance(kernel, type) or factor == 1:
         return kernel
+    factors = {"step_size": factor, "noise": math.sqrt(factor)}
     changes = {}
     for field in dataclasses.fields(kernel):
         old = getattr(kernel, field.name)
-        if field.name == "step_size":
-            changes[field.name] = old * factor
-        elif isinstance(old, Mapping) and "step_size" in old:
-            changes[field.name] = {**old, "step_size": ScaledSchedule(old["step_size"], factor)}
+        if field.name in factors:
+            changes[field.name] = old * factors[field.name]
+        elif isinstance(old, Mapping):
+            changes[field.name] = {name: ScaledSchedule(value, factors.get(name, 1.0)) for name, value in old.items()}
         elif (new := scaled(old, factor)) is not old:
             changes[field.name] = new
     return dataclasses.replace(kernel, **changes) if changes else kernel

@@ -2,9 +2,10 @@ r"""Signs of divergence in the numbers of an update.
 
 Contrastive training oscillates: the gap between the energies of model and data swings around zero and the gradient
 norm over a decade. So a number is compared with its own recent past, by the median :math:`m` and the median absolute
-deviation :math:`d` of a window, and is out of line when :math:`|v - m| > k\,d` and farther from m than a floor. One
-number out of line is noise; an alarm needs `patience` of them in a row. Before there is a past, and for slow drifts
-that a window follows, absolute limits hold.
+deviation :math:`d` of a window, and is out of line when :math:`|v - m| > k\,d`. One number out of line is noise; an
+alarm needs `patience` of them in a row. Before there is a past, and for slow drifts that a window follows, absolute
+limits hold. One of them needs no unit: when chains follow the model, the gap is small against the standard deviation
+of the energies within data and model; when it stays several times as large, the two do not even overlap.
 """
 
 import math
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
-Cause = Literal["batch", "chains", "weights"]
-"""What went wrong: the data of one batch, the sampler, or the weights."""
+Cause = Literal["chains", "weights", "either"]
+"""What a signal speaks of: the sampler, the weights, or it cannot tell."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Limits:
     Args:
         energy: Largest mean energy of data or model, in nats, either sign.
         gap: Largest difference between both means, in nats, either sign.
+        separation: Largest size of the gap in standard deviations of the energy, in the median of the window.
         saturated: Largest share of the entries of chains on the faces of a box, of those that are not on a face in
             the data.
         spread: k, how many median absolute deviations from the median are in line.
-        floor: How far from the median, in nats, is always in line.
         spike: A gradient norm this many times its median is not followed; one this many times below counts as
             vanished.
         patience: Updates in a row that are out of line before it is a divergence.
@@ -40,9 +41,9 @@ class Limits:
 
     energy: float = 1e3
     gap: float = 1e2
+    separation: float = 3.0
     saturated: float = 0.9
     spread: float = 20.0
-    floor: float = 1.0
     spike: float = 100.0
     patience: int = 20
     window: int = 200
@@ -104,12 +105,11 @@ class Detector:
         """Whether no number is out of line at the moment."""
         return not self._counts
 
-    def spike(self, gradient_norm: float) -> bool:
-        """Whether a gradient is too large to be followed, or not finite."""
-        past = self._past.get("gradient_norm")
-        if not math.isfinite(gradient_norm):
-            return True
-        return past is not None and past.known and gradient_norm > self.limits.spike * math.exp(past.centre())
+    @property
+    def steepest(self) -> float:
+        """The largest gradient norm that may be followed."""
+        usual = self._usual_norm()
+        return math.inf if usual is None else self.limits.spike * usual
 
     def look(self, values: Mapping[str, float]) -> Alarm | None:
         """The first alarm that the numbers of this update complete.
@@ -117,15 +117,16 @@ class Detector:
         Args:
             values: The terms of the loss by name, and ``gradient_norm``. All finite.
         """
+        apart = list(self._apart(values))
         out = list(self._out_of_line(values))
-        self._counts = {alarm.signal: self._counts.get(alarm.signal, 0) + 1 for alarm in out}
+        self._counts = {alarm.signal: self._counts.get(alarm.signal, 0) + 1 for alarm in (*out, *apart)}
         if not out:
             self._remember(values)
-        return next((alarm for alarm in out if self._counts[alarm.signal] >= self.limits.patience), None)
+        return next((alarm for alarm in (*apart, *out) if self._counts[alarm.signal] >= self._patience(alarm)), None)
 
-    def forget(self) -> None:
-        """Start counting again, with the same past: after going back."""
-        self._counts = {}
+    def _patience(self, alarm: Alarm) -> int:
+        # The median has waited already.
+        return 1 if alarm.signal == "separation" else self.limits.patience
 
     def state_dict(self) -> dict[str, Any]:
         """The past and the counts, as plain lists and numbers."""
@@ -139,38 +140,53 @@ class Detector:
     def _out_of_line(self, values: Mapping[str, float]) -> Iterator[Alarm]:
         limits = self.limits
         for prefix, data, model in _phases(values):
-            drift = min(abs(data), abs(model)) if data * model > 0 else 0.0
             if max(abs(data), abs(model)) > limits.energy:
-                together = drift > limits.energy / 2
-                yield Alarm("drift" if together else "energy", max(data, model, key=abs), limits.energy, "weights")
+                both = min(abs(data), abs(model)) > limits.energy / 10
+                yield Alarm("energy", max(data, model, key=abs), limits.energy, "weights" if both else "either")
             if abs(model - data) > limits.gap:
-                yield Alarm("gap", model - data, limits.gap, "chains")
-            yield from self._unusual(f"{prefix}level", "drift", (data + model) / 2, "weights")
-            yield from self._unusual(f"{prefix}gap", "gap", model - data, "chains")
+                yield Alarm("gap", model - data, limits.gap, "either")
+            allowed = self._allowed(f"{prefix}gap", model - data)
+            if allowed is not None:
+                yield Alarm("gap", model - data, allowed, "either")
+            of_data, of_model = self._allowed(f"{prefix}data", data), self._allowed(f"{prefix}model", model)
+            if of_data is not None and of_model is not None and (data - of_data) * (model - of_model) > 0:
+                yield Alarm("drift", data, of_data, "weights")
         for name, value in values.items():
             if name.endswith("chain/saturated"):
                 at_rest = values.get(name.replace("chain/", "data/"), 0.0)
                 allowed = at_rest + limits.saturated * (1 - at_rest)
                 if value > allowed:
                     yield Alarm("saturation", value, allowed, "chains")
-        norm, past = values.get("gradient_norm"), self._past.get("gradient_norm")
-        if norm is not None and past is not None and past.known:
-            usual = math.exp(past.centre())
-            if norm > limits.spike * usual:
-                yield Alarm("gradient", norm, limits.spike * usual, "weights")
-            if norm * limits.spike < usual:
-                yield Alarm("flat", norm, usual / limits.spike, "weights")
+        norm, usual = values.get("gradient_norm"), self._usual_norm()
+        if norm is not None and usual is not None and norm * limits.spike < usual:
+            yield Alarm("flat", norm, usual / limits.spike, "weights")
 
-    def _unusual(self, name: str, signal: str, value: float, cause: Cause) -> Iterator[Alarm]:
+    def _apart(self, values: Mapping[str, float]) -> Iterator[Alarm]:
+        for prefix, data, model in _phases(values):
+            name, spread = f"{prefix}separation", values.get(f"{prefix}energy/spread")
+            if spread is not None:
+                self._add(name, (model - data) / max(spread, 1e-12))
+                past = self._past[name]
+                if past.known and abs(past.centre()) > self.limits.separation:
+                    yield Alarm("separation", past.centre(), self.limits.separation, "either")
+
+    def _allowed(self, name: str, value: float) -> float | None:
+        """The limit that the past of a number sets, when it is exceeded."""
         past = self._past.get(name)
-        if past is not None and past.known:
-            allowed = max(self.limits.floor, self.limits.spread * past.deviation())
-            if abs(value - past.centre()) > allowed:
-                yield Alarm(signal, value, past.centre() + math.copysign(allowed, value - past.centre()), cause)
+        if past is None or not past.known:
+            return None
+        centre = past.centre()
+        allowed = self.limits.spread * past.deviation() + 1e-6 * abs(centre)
+        return centre + math.copysign(allowed, value - centre) if abs(value - centre) > allowed else None
+
+    def _usual_norm(self) -> float | None:
+        past = self._past.get("gradient_norm")
+        return math.exp(past.centre()) if past is not None and past.known else None
 
     def _remember(self, values: Mapping[str, float]) -> None:
         for prefix, data, model in _phases(values):
-            self._add(f"{prefix}level", (data + model) / 2)
+            self._add(f"{prefix}data", data)
+            self._add(f"{prefix}model", model)
             self._add(f"{prefix}gap", model - data)
         if values.get("gradient_norm", 0.0) > 0:
             self._add("gradient_norm", math.log(values["gradient_norm"]))

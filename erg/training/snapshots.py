@@ -6,6 +6,7 @@ the same bad batch would come again.
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,14 +15,19 @@ from torch import Tensor
 
 from erg import rows
 from erg.draws import Rng
-from erg.energies.energy import Energy, evaluate_energy
+from erg.energies.energy import Energy
+from erg.negatives import Persistent
 from erg.training.state import Stateful
 
 
 class Snapshot(NamedTuple):
-    """The state of every part at one step, detached from what training goes on to change."""
+    """The state of every part at one step, detached from what training goes on to change.
+
+    The learning rates in the optimiser's part are those with `learning_rate_factor`.
+    """
 
     step: int
+    learning_rate_factor: float
     parts: Mapping[str, Any]
 
 
@@ -46,12 +52,12 @@ class Snapshots:
         """The one that `restore` puts back."""
         return self._kept[-1]
 
-    def take(self, step: int) -> bool:
+    def take(self, step: int, learning_rate_factor: float) -> bool:
         """Copy every part, unless one holds a number that is not finite; the oldest copy makes room."""
         states = {name: part.state_dict() for name, part in self.parts.items()}
         if not finite(states):
             return False
-        self._kept = [*self._kept, Snapshot(step, copy.deepcopy(states))][-self.depth :]
+        self._kept = [*self._kept, Snapshot(step, learning_rate_factor, copy.deepcopy(states))][-self.depth :]
         return True
 
     def drop(self) -> None:
@@ -65,6 +71,13 @@ class Snapshots:
             # A copy again: optimisers keep the tensors that they are given and change them.
             part.load_state_dict(copy.deepcopy(self.newest.parts[name]))
         return self.newest
+
+    def change(self, name: str) -> float:
+        """How far the tensors of a part are from the newest copy, relative to their size there."""
+        state, then = self.parts[name].state_dict(), self.newest.parts[name]
+        tensors = [(state[key], then[key]) for key in then if then[key].is_floating_point()]
+        moved = sum(float((now - old).double().square().sum()) for now, old in tensors)
+        return math.sqrt(moved / max(sum(float(old.double().square().sum()) for _, old in tensors), 1e-30))
 
     def state_dict(self) -> dict[str, Any]:
         """All copies."""
@@ -87,31 +100,21 @@ def finite(state: Any) -> bool:
 
 
 @torch.no_grad()
-def restart(
-    buffer: Any, energy: Energy, rng: Rng, *, usual: tuple[float, float] | None = None, every: bool = False
-) -> int:
-    """Restart the chains of a buffer that are poisoned, or all, at noise; return how many.
-
-    Poisoned is what is not finite, lies outside of the energy's support, or has an energy outside of `usual`.
+def restart(buffer: Persistent, energy: Energy, rng: Rng, *, every: bool = False) -> int:
+    """Restart the chains that are not finite or outside of the energy's support, or all, at noise; return how many.
 
     Args:
-        buffer: Has `positions`, (slots, *event), None before its first call.
-        energy: Judges the chains.
+        buffer: Keeps the chains.
+        energy: Says where they live.
         rng: Draws the noise.
-        usual: Lowest and highest energy of a sound chain; not applied to slots that belong to classes, whose
-            energies need a condition.
         every: Restart all.
     """
     if buffer.positions is None:
         return 0
-    count = 0
-    for part in buffer.positions.split(1024):
-        poisoned = ~(rows.finite(part) & energy.support.contains(part)) | every
-        if usual is not None and buffer.classes is None and not bool(poisoned.all()):
-            energies = evaluate_energy(energy, part.float()).energy
-            poisoned |= ~((energies >= usual[0]) & (energies <= usual[1]))
-        if bool(poisoned.any()):
-            noise = energy.support.initial(tuple(part.shape), rng, like=part)
-            part[poisoned] = noise[poisoned]
-        count += int(poisoned.sum())
-    return count
+    poisoned = ~(rows.finite(buffer.positions) & energy.support.contains(buffer.positions)) | every
+    slots = poisoned.nonzero().squeeze(1)
+    if len(slots):
+        shape = (len(slots), *buffer.positions.shape[1:])
+        noise = energy.support.initial(shape, rng, like=torch.empty(0, device=buffer.positions.device))
+        buffer.positions[slots] = noise.to(buffer.positions.dtype)
+    return len(slots)
