@@ -39,8 +39,8 @@ def train(
         >>> optimizer = torch.optim.Adam(energy.parameters())
         >>> objective = MaximumLikelihood(FromNoise(ula(0.1), steps=5))
         >>> losses = train(energy, objective, [torch.randn(16, 2)] * 3, optimizer)
-        >>> [sorted(loss.terms)[-1] for loss in losses]
-        ['energy/model', 'energy/model', 'energy/model']
+        >>> ["energy/gap" in loss.terms for loss in losses]
+        [True, True, True]
     """
     energy = as_energy(energy)
     for batch in batches:
