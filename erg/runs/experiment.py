@@ -80,7 +80,9 @@ class Experiment:
         elif self.engine.rank == 0:
             folder.create(recipe.name, recipe.seed, recipe.steps, config)
         self._began = time.monotonic()
-        self.tracker = Tracker(folder.path, resume_step=self.step if config is None else None)
+        # Process 0 writes; the others only train.
+        resumed = self.step if config is None else None
+        self.tracker = Tracker(folder.path, resume_step=resumed) if self.engine.rank == 0 else None
         if config is not None:
             # A run that is killed before its first step can be resumed, too.
             self._save()
@@ -91,12 +93,13 @@ class Experiment:
         Raises:
             DivergenceError: If the guard gives up; the last good state is saved first.
         """
-        self.folder.update(status="running")
+        if self.tracker is not None:
+            self.folder.update(status="running")
         try:
             with stoppable() as stop:
                 for record in self._updates():
                     yield record
-                    if stop.asked:
+                    if self.engine.decide(stop.asked):
                         self.status = "interrupted"
                         break
             self.status = "finished" if self.status == "running" else self.status
@@ -107,7 +110,8 @@ class Experiment:
         else:
             self._conclude()
         finally:
-            self.tracker.close()
+            if self.tracker is not None:
+                self.tracker.close()
 
     def _updates(self) -> Iterator[Record]:
         recipe = self.recipe
@@ -134,11 +138,11 @@ class Experiment:
             self._log(loss, rate)
             if self.step % recipe.validation.every == 0 or self.step == recipe.steps:
                 self._validate()
-            if time.monotonic() - saved > recipe.checkpoint_seconds:
+            if self.engine.decide(time.monotonic() - saved > recipe.checkpoint_seconds):
                 self._save()
                 saved = time.monotonic()
             yield Record(self.step, loss.terms)
-            if self.validation.exhausted:
+            if self.engine.decide(self.validation.exhausted):
                 self.status = "stopped"
                 return
 
@@ -163,9 +167,9 @@ class Experiment:
         )
 
     def _notify(self, event: Event) -> None:
-        self.tracker.event(
-            event.kind, event.step, {"signal": event.signal, "detail": event.detail, "action": event.action}
-        )
+        if self.tracker is not None:
+            fields = {"signal": event.signal, "detail": event.detail, "action": event.action}
+            self.tracker.event(event.kind, event.step, fields)
 
     def _set_rate(self) -> float:
         factor = 1.0 if self.recipe.learning_rate is None else self.recipe.learning_rate(self.step)
@@ -179,6 +183,8 @@ class Experiment:
         names = ("loss", *loss.terms)
         terms = torch.stack([term.detach().float() for term in (loss.value, *loss.terms.values())])
         numbers = dict(zip(names, self.engine.mean(terms).unbind(), strict=True))
+        if self.tracker is None:
+            return
         speed = self.step / max(self.seconds, 1e-9)
         self.tracker.scalars(
             self.step,
@@ -187,6 +193,8 @@ class Experiment:
         )
 
     def _validate(self) -> None:
+        if self.tracker is None:
+            return
         better = self.validation.look(self.step, self.averaged.energy, self.recipe.seed, self.tracker)
         if better:
             self.checkpoints.save_best({"step": self.step, "energy": self.averaged.energy.state_dict()})
