@@ -5,7 +5,7 @@ import html
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_PICTURE = 12_000_000
@@ -24,10 +24,11 @@ def section(identity: str, title: str, *content: str) -> str:
     return f'<section id="{identity}"><h2>{text(title)}</h2>{body}</section>'
 
 
-def panel(title: str, picture: str, caption: str = "") -> str:
+def panel(title: str, picture: str, caption: str = "", *, wide: bool = False) -> str:
     """A picture under a short title, over a caption that may hold markup."""
     below = f"<p>{caption}</p>" if caption else ""
-    return f"<figure><figcaption><h3>{text(title)}</h3>{below}</figcaption>{picture}</figure>"
+    opening = "<figure class=wide>" if wide else "<figure>"
+    return f"{opening}<figcaption><h3>{text(title)}</h3>{below}</figcaption>{picture}</figure>"
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
@@ -46,7 +47,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def png(path: Path, description: str) -> str | None:
+class Picture(NamedTuple):
+    """An image element, and whether it is much wider than high."""
+
+    markup: str
+    wide: bool
+
+
+def png(path: Path, description: str) -> Picture | None:
     """A PNG file as an image element that carries its bytes; None if it is missing, damaged or huge."""
     try:
         if path.stat().st_size > LARGEST_PICTURE:
@@ -58,7 +66,8 @@ def png(path: Path, description: str) -> str | None:
         return None
     width, height = struct.unpack(">II", data[16:24])
     encoded = base64.b64encode(data).decode()
-    return (
+    markup = (
         f'<img src="data:image/png;base64,{encoded}" width="{width}" height="{height}" '
         f'class="{"pixels" if width < 700 else "picture"}" alt="{text(description)}">'
     )
+    return Picture(markup, width > 1.6 * height)

@@ -68,28 +68,27 @@ def gaps(run: Run) -> str:
 
 
 def pictures(run: Run) -> str:
-    """The last samples, a chain from noise, and how samples looked on the way."""
+    """The last samples, how they looked on the way, and chains from noise."""
     folder = run.folder / "samples"
-    steps = _by_step(folder)
+    steps, chains = _by_step(folder, "step"), _by_step(folder, "chain")
     final, caption = folder / "final.png", "Drawn from noise by the averaged energy after training; not selected."
     if not final.exists() and steps:
         step, final = steps[-1]
         caption = f"Drawn at step {number(step)}, the latest so far; not selected."
+    chain = folder / "chain.png"
+    if not chain.exists() and chains:
+        chain = chains[-1][1]
+    grid, walk = png(final, "Grid of samples"), png(chain, "Chains from noise to sample")
+    for picture, path, what in ((grid, final, "sample grid"), (walk, chain, "chain from noise")):
+        if picture is None:
+            state = "damaged or too large" if path.exists() else "missing"
+            run.missing.append(f"samples/{path.name} is {state}: there is no {what} to show.")
     parts = []
-    grid = png(final, "Grid of samples")
     if grid is not None:
-        parts.append(panel("Samples", grid, caption))
-    elif final.exists():
-        run.missing.append(f"samples/{final.name} is damaged: there is no sample grid.")
-    else:
-        run.missing.append("There are no samples yet: samples/final.png is missing.")
-    chain = png(folder / "chain.png", "A chain from noise to sample")
-    if chain is not None:
-        parts.append(panel("From noise to sample", chain, "Chains that start at noise, from left to right."))
-    else:
-        state = "damaged" if (folder / "chain.png").exists() else "missing"
-        run.missing.append(f"samples/chain.png is {state}: there is no chain from noise to show.")
-    parts.append(_progress(steps))
+        parts.append(panel("Samples", grid.markup, caption, wide=grid.wide))
+    parts.append(_progress(steps, wide=grid is None or grid.wide))
+    if walk is not None:
+        parts.append(panel("From noise to sample", walk.markup, "Chains from left to right.", wide=walk.wide))
     return section("samples", "Samples", f'<div class="pictures">{"".join(parts)}</div>') if any(parts) else ""
 
 
@@ -231,16 +230,17 @@ def _moment(value: Any) -> str:
     return f"{match[1]} {match[2]}{zone}"
 
 
-def _by_step(folder: Path) -> list[tuple[float, Path]]:
-    found = [(re.fullmatch(r"step_(\d+)\.png", path.name), path) for path in folder.glob("step_*.png")]
+def _by_step(folder: Path, name: str) -> list[tuple[float, Path]]:
+    """The pictures samples/NAME_00000500.png in the order of their steps."""
+    found = [(re.fullmatch(name + r"_(\d+)\.png", path.name), path) for path in folder.glob(f"{name}_*.png")]
     return sorted((float(match[1]), path) for match, path in found if match)
 
 
-def _progress(steps: list[tuple[float, Path]], most: int = 4) -> str:
+def _progress(steps: list[tuple[float, Path]], *, wide: bool, most: int = 4) -> str:
     """Sample grids spread over training; none when there is only one."""
     if len(steps) < 2:
         return ""
     picks = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(most, len(steps)))})
     shown = [(steps[i][0], png(steps[i][1], f"Samples at step {number(steps[i][0])}")) for i in picks]
-    items = "".join(f"<div>{image}<p>step {number(step)}</p></div>" for step, image in shown if image)
-    return panel("During training", f'<div class="strip">{items}</div>') if items else ""
+    items = "".join(f"<div>{picture.markup}<p>step {number(step)}</p></div>" for step, picture in shown if picture)
+    return panel("During training", f'<div class="strip">{items}</div>', wide=wide) if items else ""

@@ -20,7 +20,7 @@ ROLES = (
 )  # fmt: skip
 PLACEHOLDERS = {role: f"#a1b2{index:02x}" for index, role in enumerate(ROLES, start=16)}
 SETS = {
-    "data": "data", "held_out": "held-out", "samples": "model", "noise": "noise",
+    "data": "data", "train": "data", "held_out": "held-out", "samples": "model", "noise": "noise",
     "blurred": "other-1", "flipped": "other-2", "shrunk": "other-3",
 }  # fmt: skip
 TEXT = 11.0

@@ -11,10 +11,15 @@ from erg.report.numbers import number
 from erg.report.reading import Run
 from erg.report.series import Series
 from erg.report.theme import set_role
+from erg.report.verdict import title as metric_title
 
 _CLOCKS = ("time", "steps_per_second")
+_CAPTIONS = {
+    "quality": "Smaller is better; the best checkpoint is chosen by it.",
+    "gap/train": "Near 0 the energy treats unseen data as training data.",
+}
 _OWN_PANEL = {
-    "energy/data", "energy/model", "energy/gap", "validation/energy", "gradient_norm", "chain/acceptance",
+    "energy/data", "energy/model", "energy/gap", "gradient_norm", "chain/acceptance",
     "learning_rate", "loss",
 }  # fmt: skip
 
@@ -61,7 +66,7 @@ def _energies(moving: dict[str, Series], draw: Draw) -> list[str]:
         for key, label, role in (
             ("energy/data", "data", "data"),
             ("energy/model", "model", "model"),
-            ("validation/energy", "held-out", "held-out"),
+            ("validation/energy/held_out", "held-out", "held-out"),
         )
         if key in moving
     ]
@@ -88,36 +93,36 @@ def _single(moving: dict[str, Series], draw: Draw) -> list[str]:
 
 def _validation(moving: dict[str, Series], draw: Draw) -> list[str]:
     """Held-out curves: detection together on one scale, energies together, everything else alone."""
-    keys = [key for key in sorted(moving) if key.startswith("validation/") and key != "validation/energy"]
-    auroc = [key for key in keys if "auroc" in key]
-    energies = [key for key in keys if key.removeprefix("validation/").startswith("energy_") and "gap" not in key]
-    panels = []
-    if auroc:
-        lines = _family(auroc, moving, "auroc")
-        caption = "AUROC of held-out data against other inputs: 1 tells them apart, 0.5 is chance."
-        panels.append(panel("Detection", draw("detection", lines), caption))
-    if energies:
-        lines = _family(energies, moving, "energy")
-        if "validation/energy" in moving:
-            lines.append(Curve("held-out", "held-out", moving["validation/energy"]))
-        panels.append(panel("Energy of other inputs", draw("energy of other inputs", lines)))
-    for key in keys:
-        if key not in auroc and key not in energies:
-            panels.append(panel(_plain(key), draw(key, [Curve("", "held-out", moving[key])])))
+    families = (
+        ("auroc/", "Detection", "AUROC of held-out data against other inputs: 1 tells them apart, 0.5 is chance."),
+        (
+            "energy/",
+            "Energy by kind of input",
+            "Other inputs should lie above held-out data.",
+        ),
+    )
+    panels, told = [], set()
+    for prefix, title, caption in families:
+        keys = [key for key in sorted(moving) if key.startswith("validation/" + prefix)]
+        told |= set(keys)
+        names = [key.removeprefix("validation/" + prefix) for key in keys]
+        lines = [
+            Curve(name.replace("_", "-"), set_role(name, i), moving[key])
+            for i, (name, key) in enumerate(zip(names, keys, strict=True))
+        ]
+        if lines:
+            panels.append(panel(title, draw(title.lower(), lines), caption))
+    for key in sorted(moving):
+        if key.startswith("validation/") and key not in told:
+            name = key.removeprefix("validation/")
+            panels.append(
+                panel(metric_title(name), draw(key, [Curve("", "held-out", moving[key])]), _CAPTIONS.get(name, ""))
+            )
     return panels
 
 
-def _family(keys: Sequence[str], moving: dict[str, Series], prefix: str) -> list[Curve]:
-    lines = []
-    for i, key in enumerate(keys):
-        name = key.removeprefix("validation/").removeprefix(prefix).strip("_/").removeprefix("ood").strip("_/")
-        lines.append(Curve(name.replace("_", " ") or prefix, set_role(name, i), moving[key]))
-    return lines
-
-
 def _plain(key: str) -> str:
-    words = key.removeprefix("validation/").replace("/", " ").replace("_", " ")
-    words += " (held-out)" if key.startswith("validation/") else ""
+    words = key.replace("/", " ").replace("_", " ")
     return words[:1].upper() + words[1:]
 
 

@@ -35,14 +35,21 @@ class Verdict(NamedTuple):
 _OPERATORS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
 
 _NAMES = {
-    "frechet_distance": "Fréchet distance to held-out digits",
-    "kernel_distance": "Kernel distance to held-out digits",
+    "frechet_distance": "Fréchet distance to training data",
+    "frechet_distance/raw": "Fréchet distance to training data, of raw values",
+    "kernel_distance": "Kernel distance to training data",
+    "kernel_distance/raw": "Kernel distance to training data, of raw values",
     "class_kl": "Class coverage: KL to uniform",
-    "mean_confidence": "Mean confidence of the classifier",
     "confidence": "Mean confidence of the classifier",
-    "nearest_distance": "Distance to the nearest training image",
+    "confidence_held_out": "Mean confidence on held-out data",
+    "nearest_train_distance": "Distance to the nearest training row",
+    "nearest_train_distance_held_out": "The same distance from held-out data",
+    "non_finite": "Samples that are not finite",
+    "quality": "Distance of samples to training data",
+    "gap/train": "Held-out energy above training",
+    "gap/noise": "Noise energy above held-out",
 }
-_JUDGED = ("frechet", "kernel", "class", "confidence", "coverage", "feature")
+_JUDGED = ("frechet_distance", "kernel_distance", "class_kl", "confidence", "confidence_held_out")
 
 
 def figures(run: Run) -> list[Figure]:
@@ -71,17 +78,16 @@ def title(name: str) -> str:
     """A metric's name for readers."""
     if name in _NAMES:
         return _NAMES[name]
-    words = name.replace("/", " ").replace("_", " ").strip().split()
+    words = name.replace("/", " ").replace("held_out", "held-out").replace("_", " ").strip().split()
     if words and words[0].lower() == "auroc":
-        against = [word for word in words[1:] if word not in ("against", "ood")]
-        return "AUROC of held-out data against " + (" ".join(against) or "other inputs")
+        return "AUROC of held-out data against " + (" ".join(words[1:]) or "other inputs")
     sentence = " ".join(words)
     return sentence[:1].upper() + sentence[1:]
 
 
 def judged_by_classifier(name: str) -> bool:
-    """Whether a figure depends on the digit classifier, by its name."""
-    return any(part in name.lower() for part in _JUDGED)
+    """Whether a figure depends on the digit classifier."""
+    return name in _JUDGED
 
 
 def is_distance(name: str) -> bool:

@@ -160,7 +160,7 @@ def test_a_running_run_says_what_is_missing(tmp_path: Path) -> None:
     told = words(reader)
     assert "Still running at step 1000 of 2000. Not evaluated yet." in told
     assert "What is missing" in reader.headings and "Energy gap" in reader.headings
-    assert "There are no samples yet" in told and "there is no chain" in told and "no energy histograms" in told
+    assert "there is no sample grid" in told and "there is no chain" in told and "no energy histograms" in told
     assert "None. Training never had to go back." in told
     assert "erg train --resume digits" in told
     assert reader.tags.get("img", 0) == 0
@@ -181,7 +181,9 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(bytes(range(256)) * 20)
 
 
-@pytest.mark.parametrize("name", ["run.json", "config.yaml", "evaluation.json", "scores.npz", "samples/chain.png"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "config.yaml", "evaluation.json", "scores.npz", "samples/final.png", "samples/chain.png"]
+)
 @pytest.mark.parametrize("how", ["missing", "cut", "empty", "binary"])
 def test_each_missing_or_damaged_file_is_named(tmp_path: Path, name: str, how: str) -> None:
     folder = runs.finished(tmp_path / "digits", steps=200)
@@ -240,7 +242,7 @@ def test_nothing_from_a_file_becomes_markup(tmp_path: Path) -> None:
     with (folder / "metrics.jsonl").open("a") as file:
         for step in (1, 2):
             file.write(
-                json.dumps({"step": step, evil: step, "validation/auroc_" + evil: step / 3, "k" + evil: 1}) + "\n"
+                json.dumps({"step": step, evil: step, "validation/auroc/" + evil: step / 3, "k" + evil: 1}) + "\n"
             )
     goal = {"op": evil, "value": 1, "pass": False}
     evaluation = {
