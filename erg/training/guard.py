@@ -29,8 +29,9 @@ from erg.training.signals import Alarm, Detector, Limits
 from erg.training.snapshots import Snapshots, finite, restart
 from erg.training.state import Stateful, Stream, reachable, stateful
 
-MILD, FIRST, AGAIN = 0.8, 0.5, 0.1
+MILD, FIRST, AGAIN = 0.9, 0.5, 0.1
 LARGE_CHANGE = 3.0
+LOST_CHAINS = 3
 
 
 class Event(NamedTuple):
@@ -210,9 +211,11 @@ class Guard:
         if alarm is not None:
             self._recover(alarm)
             return
-        if self.step - self._last_recovery > 3 * self.snapshot_every:
+        since = self.step - self._last_recovery
+        if since > 3 * self.snapshot_every:
             self._streak = 0
-        if self.step % self.snapshot_every == 0 and self._detector.calm and not self._skipped:
+        settled = self._streak == 0 or since > self._detector.limits.patience
+        if self.step % self.snapshot_every == 0 and settled and self._detector.calm and not self._skipped:
             self._snapshots.take(self.step, self.learning_rate_factor)
 
     def _numbers(self, loss: Loss) -> dict[str, float]:
@@ -230,8 +233,10 @@ class Guard:
         if repaired:
             self._tell("repair", "chains", f"{repaired} chains were not finite", "they restarted at noise")
         if any(name.endswith("chain/finite") and value < 1 for name, value in values.items()):
-            self._skips += 1
-            return Alarm("chains", math.nan, math.inf, "chains") if self._skips >= 3 else None
+            if self._skips + 1 >= LOST_CHAINS:
+                return Alarm("chains", math.nan, math.inf, "chains")
+            self._skip("chains", "some chains ended where nothing is finite")
+            return None
         self._skip("non-finite", f"not finite: {names}")
         return None
 
@@ -249,7 +254,8 @@ class Guard:
         self._tell("skip", signal, detail, "the batch was skipped")
 
     def _recover(self, alarm: Alarm) -> None:
-        detail = f"{alarm.signal} was {alarm.value:.4g}, allowed {alarm.limit:.4g}"
+        seen = f"{alarm.signal} was {alarm.value:.4g}, allowed {alarm.limit:.4g}"
+        detail = f"{alarm.signal} were not finite" if math.isnan(alarm.value) else seen
         change = self._snapshots.change("energy")
         if self._streak > 0:
             self._snapshots.drop()

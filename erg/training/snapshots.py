@@ -73,8 +73,8 @@ class Snapshots:
         return self.newest
 
     def change(self, name: str) -> float:
-        """How far the tensors of a part are from the newest copy, relative to their size there."""
-        state, then = self.parts[name].state_dict(), self.newest.parts[name]
+        """How far the tensors of a part are from the oldest copy, relative to their size there."""
+        state, then = self.parts[name].state_dict(), self._kept[0].parts[name]
         tensors = [(state[key], then[key]) for key in then if then[key].is_floating_point()]
         moved = sum(float((now - old).double().square().sum()) for now, old in tensors)
         return math.sqrt(moved / max(sum(float(old.double().square().sum()) for _, old in tensors), 1e-30))
