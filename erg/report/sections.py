@@ -15,6 +15,7 @@ from erg.report.reading import Run, finite_number
 from erg.report.words import summary
 
 MOST_EVENTS = 40
+_LEFT_TO_RIGHT = "Chains of the averaged energy, from left to right."
 
 
 def header(run: Run) -> str:
@@ -83,12 +84,12 @@ def pictures(run: Run) -> str:
         if picture is None:
             state = "damaged or too large" if path.exists() else "missing"
             run.missing.append(f"samples/{path.name} is {state}: there is no {what} to show.")
-    parts = []
-    if grid is not None:
-        parts.append(panel("Samples", grid.markup, caption, wide=grid.wide))
-    parts.append(_progress(steps, wide=grid is None or grid.wide))
-    if walk is not None:
-        parts.append(panel("From noise to sample", walk.markup, "Chains from left to right.", wide=walk.wide))
+    samples = "" if grid is None else panel("Samples", grid.markup, caption, wide=grid.wide)
+    chain_panel = "" if walk is None else panel("From noise to sample", walk.markup, _LEFT_TO_RIGHT, wide=walk.wide)
+    # Two pictures stand side by side if both are about square; the third takes the width.
+    beside = grid is not None and not grid.wide and walk is not None and not walk.wide
+    progress = _progress(steps, wide=beside or grid is None or grid.wide)
+    parts = (samples, chain_panel, progress) if beside else (samples, progress, chain_panel)
     return section("samples", "Samples", f'<div class="pictures">{"".join(parts)}</div>') if any(parts) else ""
 
 

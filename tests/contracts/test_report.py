@@ -181,9 +181,7 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(bytes(range(256)) * 20)
 
 
-@pytest.mark.parametrize(
-    "name", ["run.json", "config.yaml", "evaluation.json", "scores.npz", "samples/final.png", "samples/chain.png"]
-)
+@pytest.mark.parametrize("name", ["run.json", "config.yaml", "evaluation.json", "scores.npz", "samples/chain.png"])
 @pytest.mark.parametrize("how", ["missing", "cut", "empty", "binary"])
 def test_each_missing_or_damaged_file_is_named(tmp_path: Path, name: str, how: str) -> None:
     folder = runs.finished(tmp_path / "digits", steps=200)
