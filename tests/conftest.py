@@ -1,5 +1,7 @@
 """Shapes in annotations are executed by the tests, and every test runs on one thread from its own seed."""
 
+from collections.abc import Iterator
+
 import pytest
 from jaxtyping import install_import_hook
 
@@ -11,6 +13,8 @@ install_import_hook("erg", f"{typecheck.__name__}.check")
 import hypothesis  # noqa: E402
 import torch  # noqa: E402
 
+from erg.samplers.compiled import compiler_status  # noqa: E402
+
 # The same examples on every machine: a failure can be repeated, and a slow machine is not a failure.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("repeatable")
@@ -20,6 +24,22 @@ hypothesis.settings.load_profile("repeatable")
 def single_thread() -> None:
     """Several workers share the machine, and results must not depend on its number of cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unfused() -> Iterator[None]:
+    """Compiled kernels run their traced graphs: a C++ compiler needs seconds for each. See `compiler`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("erg.samplers.graphs.has_compiler", lambda: False)
+        yield
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile with the C++ compiler in this test."""
+    if compiler_status().startswith("none"):
+        pytest.skip("no C++ compiler")
+    monkeypatch.setattr("erg.samplers.graphs.has_compiler", lambda: True)
 
 
 @pytest.fixture(autouse=True)

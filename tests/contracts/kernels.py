@@ -9,11 +9,13 @@ import erg.samplers
 from erg import draws
 from erg.roles import Kernel
 from erg.samplers import (
+    Compiled,
     Constant,
     Descent,
     Growing,
     ImageLangevin,
     Langevin,
+    LowPrecision,
     Metropolis,
     RandomWalk,
     Scheduled,
@@ -27,6 +29,9 @@ from erg.samplers import (
 )
 
 KERNELS = {
+    "Compiled": Compiled(ula(0.05)),
+    "LowPrecision": LowPrecision(ula(0.05)),
+    "Metropolis-Compiled-LowPrecision": Compiled(LowPrecision(mala(0.2))),
     "Metropolis": Metropolis(Langevin(0.3)),
     "Scheduled": Scheduled(mala(0.1), {"step_size": Growing(0.05, 0.4, steps=4)}),
     "Unadjusted": Unadjusted(Langevin(0.1)),

@@ -1,0 +1,185 @@
+"""Compiled sampling: the same law and the same random numbers, faster.
+
+Noise is drawn outside the compiled step, in the order in which the step itself would draw it, so a compiled
+chain follows the eager one up to rounding. Compilation takes some seconds at the first step, and again
+for a new shape of the batch; weights and step sizes may change freely. Without a C++ compiler the traced
+graph runs operation by operation. Where tracing is impossible (an energy that branches on its values, for
+example) the kernel runs eagerly. Neither is an error; `compiler_status` and `Running.bound` tell.
+"""
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from erg import draws
+from erg.draws import Draw, Record, Replay, Rng
+from erg.roles import EnergyLike, Kernel
+from erg.samplers.fingerprint import Fingerprint
+from erg.samplers.graphs import (
+    Program,
+    as_inputs,
+    build,
+    compiler_status,
+    flatten,
+    restore,
+    settings,
+    with_settings,
+)
+
+__all__ = ["Bound", "Compiled", "Eager", "Running", "compiler_status"]
+
+_PROGRAMS = 64
+_VARIANTS = 8
+_TOLERANCE = 0.05
+_OUTLIERS = 0.02
+
+
+class Eager(NamedTuple):
+    """Says that a step runs eagerly, and why."""
+
+    reason: str
+
+
+class Running(NamedTuple):
+    """The inner kernel's state, and the compiled step once there is one.
+
+    Attributes:
+        inner: What the inner kernel needs.
+        bound: The compiled step with the weights it was prepared for, or why there is none.
+    """
+
+    inner: Any
+    bound: "Bound | Eager | None" = None
+
+    @property
+    def x(self) -> Float[Tensor, "batch *event"]:
+        """The position."""
+        return self.inner.x
+
+
+@dataclass(frozen=True)
+class Compiled(Kernel):
+    """Runs a kernel's step as one compiled graph, gradient included.
+
+    Args:
+        kernel: What moves. Schedules go around: ``Scheduled(Compiled(kernel), schedules)``.
+
+    Example:
+        >>> from erg.samplers import sgld
+        >>> from erg.samplers.precision import LowPrecision
+        >>> kernel = Compiled(LowPrecision(sgld(10.0, 0.005, clip=0.03, box=(-1.0, 1.0))))
+    """
+
+    kernel: Kernel
+
+    def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Running:
+        """Start at `x`. The weights must stay as they are until the next `init`."""
+        return Running(self.kernel.init(energy, x))
+
+    def step(self, energy: EnergyLike, state: Running, rng: Rng) -> tuple[Running, Float[Tensor, " batch"]]:
+        """One step of the kernel."""
+        bound = state.bound
+        if bound is None or (isinstance(bound, Bound) and bound.kernel is not self.kernel):
+            bound = _bind(self.kernel, energy, state.inner, bound)
+        if isinstance(bound, Bound) and (rng is None or isinstance(rng, torch.Generator)):
+            inner, acceptance = bound(state.inner, draws.repeat(bound.draws, rng))
+        else:
+            inner, acceptance = self.kernel.step(energy, state.inner, rng)
+        return Running(inner, bound), acceptance
+
+
+class Bound:
+    """A compiled step with the weights and settings it runs on."""
+
+    def __init__(self, step: "_Step", kernel: Kernel, key: Hashable, prepared: tuple[Tensor, ...]) -> None:
+        self.step = step
+        self.kernel = kernel
+        self.key = key
+        self.prepared = prepared
+        self.draws = step.draws
+        self.values = as_inputs(settings(kernel), prepared[0].device if prepared else torch.device("cpu"))
+
+    def __call__(self, inner: Any, noise: list[Tensor]) -> tuple[Any, Tensor]:
+        """The next state and the acceptance."""
+        with torch.no_grad():
+            *tensors, acceptance = self.step.program.body(*self.prepared, *flatten(inner), *self.values, *noise)
+        return restore(inner, iter(tensors)), acceptance
+
+
+class _Step(NamedTuple):
+    """What is kept between chains: the graph, and what it asks to be drawn."""
+
+    program: Program
+    draws: list[Draw]
+
+
+_steps: OrderedDict[Hashable, _Step | Eager] = OrderedDict()
+_variants: Counter[Hashable] = Counter()
+_lock = threading.Lock()
+
+
+def _bind(kernel: Kernel, energy: EnergyLike, inner: Any, former: Any) -> Bound | Eager:
+    """The compiled step for this kernel, energy and shape of the state; compiled now if it is new."""
+    signs = with_settings(kernel, ["+" if value > 0 else "-" for value in settings(kernel)])
+    if isinstance(former, Bound) and Fingerprint(signs).exact == former.key:
+        return Bound(former.step, kernel, former.key, former.prepared)
+    try:
+        tensors = flatten(inner)
+    except TypeError as error:
+        return Eager(str(error))
+    shapes = [(tuple(x.shape), x.stride(), x.dtype, x.device) for x in tensors]
+    reads = Fingerprint(energy, signs, shapes, _surroundings(tensors[0].device))
+    with _lock:
+        step = _steps.pop(reads.exact, None)
+        if step is None:
+            step = _compile(kernel, energy, inner, reads)
+        _steps[reads.exact] = step
+        while len(_steps) > _PROGRAMS:
+            _steps.popitem(last=False)
+    if isinstance(step, Eager):
+        return step
+    with torch.no_grad():
+        return Bound(step, kernel, Fingerprint(signs).exact, step.program.prepare(*reads.tensors))
+
+
+def _compile(kernel: Kernel, energy: EnergyLike, inner: Any, reads: Fingerprint) -> _Step | Eager:
+    if _variants[reads.coarse] >= _VARIANTS:
+        return Eager(f"already compiled for {_VARIANTS} other shapes or numbers in the energy")
+    tensors = flatten(inner)
+    # A mistake in the energy shows here, as it would without compilation.
+    rng = torch.Generator(tensors[0].device).manual_seed(0)
+    record = Record(rng)
+    kernel.step(energy, inner, record)
+    noise = draws.repeat(record.draws, rng)
+    expected, _ = kernel.step(energy, inner, Replay(noise))
+    _variants[reads.coarse] += 1
+    try:
+        program = build(kernel, energy, inner, reads.tensors, noise)
+        step = _Step(program, record.draws)
+        found, _ = Bound(step, kernel, (), program.prepare(*reads.tensors))(inner, noise)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        return Eager(f"{type(error).__name__}: {lines[0]}")
+    return (
+        step if _agree(inner.x, expected.x, found.x) else Eager("the compiled step did not agree with the eager one")
+    )
+
+
+def _agree(start: Tensor, expected: Tensor, found: Tensor) -> bool:
+    """Whether two steps went to the same place, but for rounding and a few decisions it turned."""
+    scale = (expected - start).abs().nan_to_num(0.0, 0.0, 0.0).amax().clamp(min=torch.finfo(start.dtype).tiny)
+    same = (expected - found).abs() <= _TOLERANCE * scale
+    same |= (expected == found) | (expected.isnan() & found.isnan())
+    return bool(same.float().mean() >= 1 - _OUTLIERS)
+
+
+def _surroundings(device: torch.device) -> tuple[Any, ...]:
+    """What else a graph depends on: threads, and the caller's automatic casts."""
+    casts = torch.is_autocast_enabled(device.type)
+    return torch.get_num_threads(), torch.get_default_dtype(), casts and torch.get_autocast_dtype(device.type)
