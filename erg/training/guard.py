@@ -12,7 +12,6 @@ than usual, so that neither weights nor moments ever see them. Anything else goe
 4. random numbers and data are not rewound: the same draws and the same batch would fail again.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from erg.draws import Rng
 from erg.energies.energy import as_energy
 from erg.negatives import Persistent
 from erg.roles import EnergyLike, Kernel, Loss, Objective
+from erg.training.scaling import scaled
 from erg.training.signals import Alarm, Detector, Limits
 from erg.training.snapshots import Snapshots, finite, restart
 from erg.training.state import Stateful, Stream, reachable, stateful
@@ -298,36 +298,3 @@ class Guard:
         self.events.append(event)
         if self.notify is not None:
             self.notify(event)
-
-
-def scaled(kernel: Any, factor: float) -> Any:
-    """A copy of `kernel` with its step size, or the schedule of it, multiplied by `factor`.
-
-    Where the noise is a setting of its own it is multiplied by the root of `factor`: the temperature that step and
-    noise set together, noise^2 / (2 step_size), stays.
-    """
-    if not dataclasses.is_dataclass(kernel) or isinstance(kernel, type) or factor == 1:
-        return kernel
-    factors = {"step_size": factor, "noise": math.sqrt(factor)}
-    changes = {}
-    for field in dataclasses.fields(kernel):
-        old = getattr(kernel, field.name)
-        if field.name in factors:
-            changes[field.name] = old * factors[field.name]
-        elif isinstance(old, Mapping):
-            changes[field.name] = {name: ScaledSchedule(value, factors.get(name, 1.0)) for name, value in old.items()}
-        elif (new := scaled(old, factor)) is not old:
-            changes[field.name] = new
-    return dataclasses.replace(kernel, **changes) if changes else kernel
-
-
-@dataclasses.dataclass(frozen=True)
-class ScaledSchedule:
-    """A schedule multiplied by a factor."""
-
-    schedule: Callable[[int], float]
-    factor: float
-
-    def __call__(self, step: int) -> float:
-        """The scaled value at `step`."""
-        return self.schedule(step) * self.factor

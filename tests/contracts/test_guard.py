@@ -15,7 +15,8 @@ from erg.samplers import Constant, Scheduled, mala, random_walk, sgld, temperatu
 from erg.support import Box
 from erg.training import train
 from erg.training.averaging import Averaged
-from erg.training.guard import DivergenceError, Guard, scaled
+from erg.training.guard import DivergenceError, Guard
+from erg.training.scaling import scaled
 from erg.training.signals import Detector, Limits
 from erg.training.snapshots import restart
 from erg.training.state import restore, states
