@@ -190,7 +190,7 @@ def test_rewritten_convolutions_are_convolutions(size, kernel, stride, padding, 
     with torch.no_grad():
         found = strided.convolution(x, weight, bias, *shape)
         (back, *_) = strided.convolution_backward(up, x, weight, None, *shape, [True, False, False])
-    if padding % stride or any(side % stride for side in size):
+    if any(side % stride for side in size):
         assert found is NotImplemented
     else:
         torch.testing.assert_close(found, expected)
