@@ -145,6 +145,9 @@ def test_a_loaded_buffer_does_not_share_memory():
 def test_contrastive_divergence_starts_at_the_data(rng):
     x = 50 + torch.randn(64, 2, generator=rng)
     assert torch.equal(FromData(Identity(), steps=5)(flat, x, rng), x)
+    cd = FromData(ula(0.3), steps=2)
+    moved = cd(lambda x: x.square().sum(1) / 2, x, rng) - x
+    torch.testing.assert_close(cd.monitor["chain/moved"], moved.abs().mean())
     assert (FromData(ula(0.01), steps=2)(lambda x: x.square().sum(1) / 2, x, rng) > 40).all()
 
 
