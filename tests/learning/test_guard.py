@@ -1,25 +1,32 @@
 """Planted divergences: training recovers and learns as much as if nothing had happened, or stops cleanly."""
 
+import functools
+
 import pytest
 
 from benchmarks.faults import FAULTS, NONE, UNRECOVERABLE, run
 
-QUICK = {"one batch of NaN", "weights x1000", "learning rate x1000 from update 300"}
+BY_NAME = {fault.name: fault for fault in FAULTS}
 
 
-@pytest.fixture(scope="module")
-def undisturbed():
-    return run(NONE, guarded=False)
+@functools.cache
+def undisturbed(steps):
+    return run(NONE, guarded=False, steps=steps)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [pytest.param(fault, id=fault.name, marks=[] if fault.name in QUICK else [pytest.mark.slow]) for fault in FAULTS],
-)
-def test_training_recovers(fault, undisturbed):
-    outcome = run(fault)
+@pytest.mark.parametrize("name", ["weights x1000", "learning rate x1000 from update 300"])
+def test_a_shorter_training_recovers(name):
+    outcome = run(BY_NAME[name], steps=600)
+    assert outcome.recoveries > 0 and not outcome.stopped
+    assert outcome.gain >= 0.9 * undisturbed(600).gain
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BY_NAME)
+def test_training_recovers(name):
+    outcome = run(BY_NAME[name])
     assert not outcome.stopped
-    assert outcome.gain >= 0.9 * undisturbed.gain
+    assert outcome.gain >= 0.9 * undisturbed(1000).gain
 
 
 def test_training_stops_cleanly_when_every_batch_is_bad():
@@ -38,7 +45,6 @@ def test_a_healthy_run_is_left_alone(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["weights x1000", "learning rate x1000 from update 300", "all chains in a corner"])
-def test_the_same_divergences_are_fatal_without_the_guard(fault, undisturbed):
-    (planted,) = [each for each in FAULTS if each.name == fault]
-    assert not run(planted, guarded=False).gain >= 0.9 * undisturbed.gain
+@pytest.mark.parametrize("name", ["weights x1000", "learning rate x1000 from update 300", "NaN in one weight"])
+def test_the_same_divergences_are_fatal_without_the_guard(name):
+    assert not run(BY_NAME[name], guarded=False).gain >= 0.9 * undisturbed(1000).gain
