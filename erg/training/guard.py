@@ -8,7 +8,7 @@ than usual, so that neither weights nor moments ever see them. Anything else goe
 1. weights, optimiser, average and chains are restored; a second failure soon after goes one snapshot further back;
 2. poisoned chains restart at noise; from the third failure in a row, all of them;
 3. learning rate and Langevin step size are multiplied by 1/2, then by 1/10 for each further failure soon after. The
-   factor that the signal does not blame is only multiplied by 0.8;
+   factor that the signal does not blame is only multiplied by 0.9;
 4. random numbers and data are not rewound: the same draws and the same batch would fail again.
 """
 
@@ -31,7 +31,11 @@ from erg.training.state import Stateful, Stream, reachable, stateful
 
 MILD, FIRST, AGAIN = 0.9, 0.5, 0.1
 LARGE_CHANGE = 3.0
-LOST_CHAINS = 3
+"""Relative change of the weights since the oldest snapshot that speaks against the learning rate."""
+EXPLODED = 100.0
+"""Relative change at which the weights, not the batch, are why something is not finite; NaN when they are not."""
+LOST = 3
+"""Batches in a row that are not finite, though the data are, before training goes back."""
 
 
 class Event(NamedTuple):
@@ -41,8 +45,9 @@ class Event(NamedTuple):
         step: The update, counted from 1.
         kind: ``"skip"``: a batch was not followed. ``"repair"``: chains that were not finite restarted.
             ``"recovery"``: training went back. ``"stop"``: it was given up.
-        signal: What went wrong: ``non-finite``, ``gradient``, ``energy``, ``drift``, ``gap``, ``saturation``,
-            ``flat``, ``chains``, ``weights``.
+        signal: What went wrong: ``non-finite``, ``gradient``, ``energy``, ``drift``, ``gap``, ``separation``,
+            ``saturation``, ``flat``, ``chains``, ``gradients``,
+            ``weights``.
         detail: The number that was seen and the one that was allowed, in words.
         action: What was done, in words.
     """
@@ -227,16 +232,17 @@ class Guard:
     def _non_finite(self, values: Mapping[str, float]) -> Alarm | None:
         """Find out what is not finite: weights, chains, or only this batch."""
         names = ", ".join(name for name, value in values.items() if not math.isfinite(value))
-        if not (finite(self._energy.state_dict()) and finite(self._optimizer.state_dict())):
+        if not finite(self._optimizer.state_dict()) or not self._snapshots.change("energy") < EXPLODED:
             return Alarm("weights", math.nan, math.inf, "weights")
         repaired = sum(restart(buffer, self._energy, self.rng) for buffer in self._buffers)
         if repaired:
             self._tell("repair", "chains", f"{repaired} chains were not finite", "they restarted at noise")
-        if any(name.endswith("chain/finite") and value < 1 for name, value in values.items()):
-            if self._skips + 1 >= LOST_CHAINS:
+        of_data = [value for name, value in values.items() if name.endswith("energy/data")]
+        sound_data = bool(of_data) and all(map(math.isfinite, of_data))
+        if sound_data and self._skips + 1 >= LOST:
+            if any(name.endswith("chain/finite") and value < 1 for name, value in values.items()):
                 return Alarm("chains", math.nan, math.inf, "chains")
-            self._skip("chains", "some chains ended where nothing is finite")
-            return None
+            return Alarm("gradients", math.nan, math.inf, "either")
         self._skip("non-finite", f"not finite: {names}")
         return None
 
@@ -255,7 +261,7 @@ class Guard:
 
     def _recover(self, alarm: Alarm) -> None:
         seen = f"{alarm.signal} was {alarm.value:.4g}, allowed {alarm.limit:.4g}"
-        detail = f"{alarm.signal} were not finite" if math.isnan(alarm.value) else seen
+        detail = f"{alarm.signal} were not finite, or exploded" if math.isnan(alarm.value) else seen
         change = self._snapshots.change("energy")
         if self._streak > 0:
             self._snapshots.drop()

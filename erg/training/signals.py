@@ -39,8 +39,8 @@ class Limits:
         ValueError: If a limit is not positive.
     """
 
-    energy: float = 1e3
-    gap: float = 1e2
+    energy: float = 1e4
+    gap: float = 1e3
     separation: float = 3.0
     saturated: float = 0.9
     spread: float = 20.0

@@ -3,15 +3,18 @@
 import copy
 import io
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import nn
 
 from erg.energies import Neural
-from erg.negatives import Every, FromNoise, Persistent
+from erg.negatives import Every, FromData, FromNoise, Persistent
 from erg.objectives import MaximumLikelihood, Weighted
+from erg.roles import Kernel
 from erg.samplers import Constant, Scheduled, mala, random_walk, sgld, temperature, ula
+from erg.samplers.rules import Position
 from erg.support import Box
 from erg.training import train
 from erg.training.averaging import Averaged
@@ -83,6 +86,63 @@ def test_a_bad_batch_is_skipped_and_changes_nothing_but_the_chains(value):
     assert [(event.step, event.kind, event.signal) for event in run.guard.events] == [(4, "skip", "non-finite")]
     assert run.guard.learning_rate_factor == run.guard.step_size_factor == 1.0
     assert run.chains.positions.isfinite().all()
+
+
+def test_the_data_are_blamed_when_chains_start_at_them():
+    run = Run()
+    objective = MaximumLikelihood(FromData(ula(0.1), 2))
+    run.batches[2:8] = [torch.full((16, 2), math.nan)] * 6
+    guard = Guard(energy=run.energy, optimizer=run.optimizer, objective=objective, rng=run.rng)
+    for _ in guard.watch(train(run.energy, objective, run.batches[:10], run.optimizer, run.rng)):
+        pass
+    assert [(event.kind, event.signal) for event in guard.events] == [("skip", "non-finite")] * 6
+
+
+@dataclass(frozen=True)
+class Lost(Kernel):
+    """Leaves for nowhere."""
+
+    step_size: float
+
+    def init(self, energy, x):
+        return Position(x)
+
+    def step(self, energy, state, rng):
+        return Position(state.x * math.nan), torch.zeros(len(state.x))
+
+
+class Overflow(MaximumLikelihood):
+    """A loss that is too large to be written down."""
+
+    def __call__(self, energy, batch, rng=None):
+        loss = super().__call__(energy, batch, rng)
+        return loss._replace(value=loss.value * math.inf)
+
+
+@pytest.mark.parametrize(
+    ("objective", "kernel", "signal"),
+    [(MaximumLikelihood, Lost(0.1), "chains"), (Overflow, ula(0.1), "gradients")],
+)
+def test_training_goes_back_when_sound_data_give_no_finite_loss(objective, kernel, signal):
+    run = Run()
+    run.chains.kernel, objective = kernel, objective(run.chains)
+    before = copy.deepcopy(run.energy.state_dict())
+    guard = Guard(energy=run.energy, optimizer=run.optimizer, objective=objective, rng=run.rng)
+    for _ in guard.watch(train(run.energy, objective, run.batches[:3], run.optimizer, run.rng)):
+        pass
+    assert [event.kind for event in guard.events if event.kind != "repair"] == ["skip", "skip", "recovery"]
+    assert guard.events[-1].signal == signal and guard.step_size_factor == 0.5
+    assert same(before, run.energy.state_dict())
+
+
+def test_weights_that_exploded_are_not_taken_for_a_bad_batch():
+    run = Run()
+    for step, _ in enumerate(run.losses(0, 14), start=1):
+        if step == 12:
+            for parameter in run.energy.parameters():
+                parameter.data *= 1e30
+    (event,) = run.guard.events
+    assert (event.step, event.kind, event.signal) == (13, "recovery", "weights")
 
 
 def test_when_no_batch_can_be_used_training_stops_with_one_sentence(tmp_path):
@@ -293,8 +353,8 @@ def alarms(change, prefix="", start=100, steps=60):
         (lambda step: {"gap": -50.0}, "gap", "either"),
         (lambda step: {"gap": 4.0, "spread": 0.5}, "separation", "either"),
         (lambda step: {"data": 30.0}, "drift", "weights"),
-        (lambda step: {"data": 2e3}, "energy", "weights"),
-        (lambda step: {"gap": 2e3}, "energy", "either"),
+        (lambda step: {"data": 2e4}, "energy", "weights"),
+        (lambda step: {"gap": 2e4}, "energy", "either"),
         (lambda step: {"saturated": 0.99}, "saturation", "chains"),
         (lambda step: {"norm": 1e-4}, "flat", "weights"),
     ],

@@ -1,10 +1,21 @@
 """Planted divergences: training recovers and learns as much as if nothing had happened, or stops cleanly."""
 
 import functools
+import itertools
 
 import pytest
+import torch
 
 from benchmarks.faults import FAULTS, NONE, UNRECOVERABLE, run
+from erg.data import batches, load
+from erg.energies import Neural
+from erg.negatives import Persistent
+from erg.networks import ConvNet
+from erg.objectives import Magnitude, MaximumLikelihood
+from erg.samplers import sgld
+from erg.support import Box
+from erg.training import train
+from erg.training.guard import Guard
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 
@@ -42,6 +53,21 @@ def test_a_healthy_run_is_left_alone(seed):
     guarded, alone = run(NONE, seed=seed), run(NONE, seed=seed, guarded=False)
     assert guarded.recoveries == guarded.skips == 0
     assert guarded.gain == alone.gain
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("learning_rate", "seed"), [(1e-4, 0), (1e-3, 1), (3e-3, 2)])
+def test_the_image_recipe_is_left_alone(learning_rate, seed, rng):
+    torch.manual_seed(seed)
+    digits = load("digits")
+    energy = Neural(ConvNet(digits.shape), support=Box(-1.0, 1.0))
+    optimizer = torch.optim.Adam(energy.parameters(), learning_rate, betas=(0.0, 0.999))
+    chains = Persistent(sgld(10.0, 0.005, clip=0.03, box=(-1.0, 1.0)), 10, size=2048)
+    objective = MaximumLikelihood(chains, {"magnitude": (0.1, Magnitude())})
+    guard = Guard(energy=energy, optimizer=optimizer, objective=objective, rng=rng)
+    data = itertools.islice(batches(digits.train.x, 64, seed=seed, noise=0.03), 1000)
+    assert sum(1 for _ in guard.watch(train(energy, objective, data, optimizer, rng))) == 1000
+    assert guard.events == []
 
 
 @pytest.mark.slow
