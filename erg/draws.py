@@ -68,8 +68,13 @@ def permutation(n: int, device: torch.device, rng: Rng = None) -> Tensor:
     return torch.randperm(n, generator=rng, device=device)
 
 
-def repeat(draws: list[Draw], rng: torch.Generator | None) -> list[Tensor]:
+def repeat(draws: list[Draw], rng: Rng) -> list[Tensor]:
     """Fresh draws of the laws and shapes that a `Record` listed."""
+    if isinstance(rng, Replay):
+        return [rng.take() for _ in draws]
+    if isinstance(rng, Record):
+        rng.draws += draws
+        rng = rng.rng
     return [_fill(draw.law, torch.empty(draw.shape, dtype=draw.dtype, device=draw.device), rng) for draw in draws]
 
 

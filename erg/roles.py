@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -66,6 +67,14 @@ class Kernel(ABC):
     @abstractmethod
     def step(self, energy: EnergyLike, state: Any, rng: Rng) -> tuple[Any, PerRow]:
         """The next state, and the acceptance of each row in [0, 1]."""
+
+    def run(self, energy: EnergyLike, state: Any, steps: int, rng: Rng) -> tuple[Any, PerRow]:
+        """The state after `steps` steps, and the sum of their acceptances; the same as that many calls of `step`."""
+        accepted = torch.zeros(len(state.x), device=state.x.device)
+        for _ in range(steps):
+            state, acceptance = self.step(energy, state, rng)
+            accepted += acceptance
+        return state, accepted
 
 
 class Negatives(ABC):

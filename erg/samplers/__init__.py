@@ -3,6 +3,7 @@
 from erg.samplers.chain import advance, chain, sample
 from erg.samplers.compiled import Compiled
 from erg.samplers.langevin import Descent, ImageLangevin, Langevin, descent, mala, sgld, temperature, ula
+from erg.samplers.parallel import Parallel
 from erg.samplers.precision import LowPrecision
 from erg.samplers.rules import Metropolis, Unadjusted
 from erg.samplers.schedules import Constant, Cyclical, Growing, Polynomial, Scheduled, with_setting
@@ -18,6 +19,7 @@ __all__ = [
     "Langevin",
     "LowPrecision",
     "Metropolis",
+    "Parallel",
     "Polynomial",
     "RandomWalk",
     "Scheduled",

@@ -80,12 +80,8 @@ def advance(
     if steps < 0:
         raise ValueError(f"steps is zero or more, but got {steps}.")
     energy, x = prepare(energy, x)
-    accepted = torch.zeros(len(x), dtype=torch.float32, device=x.device)
     with sampling(energy):
-        state = kernel.init(energy, x)
-        for _ in range(steps):
-            state, acceptance = kernel.step(energy, state, rng)
-            accepted += acceptance
+        state, accepted = kernel.run(energy, kernel.init(energy, x), steps, rng)
         end = energy.complete(state.x)
     end = end.clone() if end.data_ptr() == x.data_ptr() else end
     return end, accepted / steps if steps else torch.ones_like(accepted)
