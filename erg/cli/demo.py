@@ -12,10 +12,11 @@ def run(arguments: list[str]) -> int:
         "Train a convolutional energy on scikit-learn's digits, sample it and write a report. No download.",
         "  erg demo\n  erg demo --out runs/first --seed 3",
     )
-    parser.add_argument("--out", type=Path, help="the run folder (default: runs/demo)")
+    parser.add_argument(
+        "--out", type=Path, metavar="RUN", help="the run folder (default: runs/demo, then runs/demo-2)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seeds weights, data order and chains (default: 0)")
     chosen = parser.parse_args(arguments)
     from erg.cli.train import start
 
-    overrides = ["--name", "demo", "--seed", str(chosen.seed)]
-    return start("digits", overrides, chosen.out)
+    return start("digits", ["--name=demo", f"--seed={chosen.seed}"], chosen.out)

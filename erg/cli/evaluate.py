@@ -1,7 +1,5 @@
 """``erg evaluate``: judge a run's samples and energies."""
 
-from pathlib import Path
-
 from erg.cli.options import Parser
 
 
@@ -13,10 +11,10 @@ def run(arguments: list[str]) -> int:
         "class coverage, nearest training rows, detection of other data. Every figure has its standard error.",
         "  erg evaluate runs/demo\n  erg evaluate runs/mnist -n 2000 --seed 1",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_run()
     parser.add_argument("-n", type=int, default=500, help="how many samples are judged (default: 500)")
     parser.add_argument("--seed", type=int, default=0, help="of the chains (default: 0)")
     chosen = parser.parse_args(arguments)
     from erg.cli.summary import conclude
 
-    return conclude(chosen.run, samples=chosen.n, seed=chosen.seed)
+    return conclude(chosen.run, samples=chosen.n, seed=chosen.seed, trust=chosen.trust)

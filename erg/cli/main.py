@@ -8,9 +8,10 @@ from importlib import import_module
 
 import erg
 from erg.errors import UserError
+from erg.nearest import hint
 
 COMMANDS = {
-    "demo": "train on scikit-learn's digits in two minutes and open nothing but a report",
+    "demo": "train on scikit-learn's digits in two minutes, and write a report",
     "train": "train a recipe, a recipe file, or one's own images or table; or go on with a run",
     "sample": "draw samples from a run",
     "score": "energies and percentiles of files",
@@ -21,24 +22,30 @@ COMMANDS = {
     "data": "list the data sets",
     "doctor": "versions, devices, threads, compiler, data",
 }
+TRACEBACK = "ERG_TRACEBACK"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code: 0, 1 when goals were missed, 2 for a mistake, 130 for Ctrl-C."""
+    """Run one command; return the exit code: 0, 1 when goals were missed, 2 for a mistake, 130 for Ctrl-C.
+
+    A mistake is one line on stderr. With the environment variable ``ERG_TRACEBACK`` set, it is raised.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(arguments)
-    except UserError as error:
-        print(f"erg: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("erg: interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        _complain(str(error) or "interrupted.")
         return 130
     except BrokenPipeError:
         # A reader such as `head` has enough: not an error. The descriptor is replaced so that the
         # interpreter's last flush does not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        _complain(_sentence(error))
+        return 2
 
 
 def _run(arguments: list[str]) -> int:
@@ -55,15 +62,24 @@ def _run(arguments: list[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"erg {erg.__version__}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments[:1])
-    if asked.command is None:
+    if name.startswith("-") and name not in ("-h", "--help", "--version"):
+        raise UserError(f"A command comes first, but got {name!r}; `erg --help` lists the commands.")
+    if not name or name.startswith("-"):
+        parser.parse_args(arguments[:1])
         parser.print_help()
         return 0
-    raise UserError(f"There is no command {name!r}{_nearest(name)}; `erg --help` lists them.")
+    raise UserError(f"There is no command {name!r}{hint(name, COMMANDS) or '; `erg --help` lists them.'}")
 
 
-def _nearest(name: str) -> str:
-    import difflib
+def _complain(sentence: str) -> None:
+    print(f"erg: {' '.join(sentence.split())}", file=sys.stderr)
 
-    close = difflib.get_close_matches(name, COMMANDS, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, for one line. Only what erg itself foresaw is a sentence by itself."""
+    if isinstance(error, UserError) or type(error).__name__ == "DivergenceError":
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}."
+    return f"{str(error) or 'no reason was given'} ({type(error).__name__}; {TRACEBACK}=1 shows where)."

@@ -1,39 +1,52 @@
 """``erg sample``: draw samples from a run."""
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from erg.cli.options import Parser
 from erg.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KINDS = (".png", ".npy", ".csv")
 
 
 def run(arguments: list[str]) -> int:
     """Draw, write, print where; return 0."""
     parser = Parser(
         "sample",
-        "Draw samples from a run's energy, from noise, with the recipe's sampler.",
-        "  erg sample runs/demo -n 64\n  erg sample runs/demo -n 1000 --steps 500 --out samples.npy",
+        "Draw samples from a run's energy, from noise, with the recipe's sampler. A table's rows are written in the "
+        "units of its file.",
+        "  erg sample runs/demo -n 64\n  erg sample runs/demo -n 1000 --steps 500 --out samples.npy\n"
+        "  erg sample runs/table -n 1000 --out samples.csv",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_run()
     parser.add_argument("-n", type=int, default=64, help="how many (default: 64)")
     parser.add_argument("--steps", type=int, help="transitions from noise (default: the recipe's)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the energy that is sampled (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="of the chains (default: 0)")
-    parser.add_argument("--out", type=Path, help="FILE.png or FILE.npy (default: RUN/samples/drawn.png)")
+    parser.add_argument(
+        "--out", type=Path, help="FILE.png, FILE.npy or FILE.csv (default: RUN/samples/drawn.png, or .npy)"
+    )
     chosen = parser.parse_args(arguments)
     _check(chosen.n, chosen.steps, chosen.temperature, chosen.out)
     import torch
 
-    from erg.runs.evaluation import draw
     from erg.runs.model import open_model
 
-    model = open_model(chosen.run)
-    picture = len(model.shape) == 3
-    out = chosen.out or model.folder.samples / ("drawn.png" if picture else "drawn.npy")
-    if out.suffix == ".png" and not picture:
-        raise UserError(f"Samples of shape {model.shape} are no pictures; use --out FILE.npy.")
+    model = open_model(chosen.run, trust=chosen.trust)
+    domain = model.domain
+    out = chosen.out or model.folder.samples / ("drawn.png" if domain.pictured else "drawn.npy")
+    if out.suffix == ".png" and not domain.pictured:
+        raise UserError(f"Samples of shape {domain.shape} are no pictures; use --out FILE.npy.")
+    if out.suffix == ".csv" and len(domain.shape) != 1:
+        raise UserError(f"Samples of shape {domain.shape} are no rows of a table; use --out FILE.npy.")
     rng = torch.Generator().manual_seed(chosen.seed)
-    x = draw(model, chosen.n, rng=rng, steps=chosen.steps, temperature=chosen.temperature)
-    _write(out, x)
+    x = model.draw(chosen.n, rng=rng, steps=chosen.steps, temperature=chosen.temperature)
+    _write(out, model.in_own_units(x), domain.columns)
     print(out)
     return 0
 
@@ -44,17 +57,29 @@ def _check(n: int, steps: int | None, temperature: float, out: Path | None) -> N
             "`erg sample` needs -n of at least 1, --steps of at least 0 and a positive --temperature, but got "
             f"-n {n}, --steps {steps} and --temperature {temperature}."
         )
-    if out is not None and out.suffix not in (".png", ".npy"):
-        raise UserError(f"Samples are written to FILE.png or FILE.npy, but --out is {out}.")
+    if out is not None and out.suffix not in KINDS:
+        raise UserError(f"Samples are written to FILE.png, FILE.npy or FILE.csv, but --out is {out}.")
 
 
-def _write(out: Path, x) -> None:
+def _write(out: Path, x: "Tensor", columns: Sequence[str] | None) -> None:
     import numpy as np
 
-    from erg.files import write_atomically
+    from erg.files import write_atomically, write_text
     from erg.training.grids import grid, write_png
 
     if out.suffix == ".png":
         write_png(out, grid(x))
+    elif out.suffix == ".csv":
+        write_text(out, _as_csv(x, columns or [f"column_{number + 1}" for number in range(x.shape[1])]))
     else:
         write_atomically(out, lambda file: np.save(file, x.numpy()))
+
+
+def _as_csv(x: "Tensor", columns: Sequence[str]) -> str:
+    import csv
+
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(columns)
+    rows.writerows([f"{value:.9g}" for value in row] for row in x.tolist())
+    return table.getvalue()

@@ -15,7 +15,7 @@ def run(arguments: list[str]) -> int:
         "99 means that 99 % of held-out data are likelier.",
         "  erg score runs/demo digit.png\n  erg score runs/mnist pictures/ batch.npy --out scores.csv",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_run()
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="files or folders of the run's shape")
     parser.add_argument("--out", type=Path, help="FILE.csv (default: print)")
     chosen = parser.parse_args(arguments)
@@ -23,8 +23,8 @@ def run(arguments: list[str]) -> int:
     from erg.runs.model import open_model
     from erg.runs.scoring import score
 
-    model = open_model(chosen.run)
-    x, labels = read_inputs(chosen.inputs, model.shape)
+    model = open_model(chosen.run, trust=chosen.trust)
+    x, labels = read_inputs(chosen.inputs, model.domain.shape, scaling=model.domain.scaling)
     energies, percentiles = score(model, x)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")

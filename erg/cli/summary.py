@@ -4,38 +4,46 @@ from pathlib import Path
 from typing import Any
 
 
-def conclude(path: Path, *, samples: int = 500, seed: int = 0) -> int:
+def conclude(path: Path, *, samples: int = 500, seed: int = 0, trust: bool = False) -> int:
     """Evaluate a run, print its figures, write its report; return 0, or 1 when a goal was missed."""
     from erg.report import write_report
     from erg.runs.evaluation import evaluate_run
 
-    judged = evaluate_run(path, samples=samples, seed=seed).to_json()
+    judged = evaluate_run(path, samples=samples, seed=seed, trust=trust).to_json()
     _show(judged)
-    print(f"Report: {write_report(path)}")
-    return 1 if any(_missed(figure) for figure in judged["metrics"].values()) else 0
+    report = write_report(path)
+    missed = [name for name, figure in judged["metrics"].items() if _missed(figure)]
+    print(f"{_verdict(judged['metrics'], missed)}Report: {report}")
+    return 1 if missed else 0
+
+
+def figure_text(figure: dict[str, Any] | None) -> str:
+    """A figure with its standard error, as tables show it."""
+    if not figure:
+        return "-"
+    if figure.get("value") is None:
+        return "unknown"
+    error = figure.get("standard_error")
+    return f"{figure['value']:.4g}" + (f" ± {error:.2g}" if error else "")
 
 
 def _show(judged: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from erg.cli.tables import aligned
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("figure", "value", "floor", "goal", ""):
-        table.add_column(title)
-    for name, figure in judged["metrics"].items():
-        table.add_row(name, _number(figure), _floor(figure), *_goal(figure))
-    console = Console()
-    console.print(table)
+    rows = [[name, figure_text(figure), _floor(figure), *_goal(figure)] for name, figure in judged["metrics"].items()]
+    print(aligned(["figure", "value", "floor", "goal", ""], rows))
     classifier = judged.get("classifier")
     if classifier:
-        console.print(f"Classifier: {classifier['name']}, sha256 {classifier['sha256'][:16]}", highlight=False)
+        print(f"Classifier: {classifier['name']}, sha256 {classifier['sha256']}")
 
 
-def _number(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
-        return "not finite"
-    error = figure.get("standard_error")
-    return f"{figure['value']:.4g}" + (f" ± {error:.2g}" if error is not None else "")
+def _verdict(metrics: dict[str, Any], missed: list[str]) -> str:
+    goals = sum(bool(figure.get("goal")) for figure in metrics.values())
+    if not goals:
+        return ""
+    if missed:
+        return f"FAIL: {len(missed)} of {goals} goals missed ({', '.join(missed)}). "
+    return f"PASS: all {goals} goals met. "
 
 
 def _floor(figure: dict[str, Any]) -> str:

@@ -57,6 +57,7 @@ class Dataset:
         shape: The event shape, one row without the batch axis.
         support: Where one row lives.
         scaling: How a table was standardised. Images have none.
+        columns: What the columns of a table are called, when its file says so.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Dataset:
     shape: tuple[int, ...]
     support: Support
     scaling: Scaling | None = None
+    columns: tuple[str, ...] | None = None
 
 
 def images(name: str, train: Split, held_out: Split) -> Dataset:

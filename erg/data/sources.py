@@ -11,7 +11,7 @@ from erg.data.arrays import labels, numbers, pixels, read_arrays, with_channels
 from erg.data.dataset import Dataset, Split, hold_out
 from erg.data.dataset import images as image_set
 from erg.data.idx import read_idx
-from erg.data.tables import read_csv, standardised
+from erg.data.tables import column_names, read_csv, standardised
 from erg.errors import UserError
 
 KINDS = "a folder of pictures, an IDX file (.idx, -ubyte, with or without .gz), .npy, .npz or .csv"
@@ -34,7 +34,8 @@ def from_path(path: Path, *, seed: int) -> Dataset:
     numbers(array, path)
     if array.ndim == 2:
         table = torch.from_numpy(array.astype(np.float64))
-        return standardised(name, Split(table, labels(y, len(table), path)), seed=seed)
+        columns = column_names(path) if path.suffix.lower() == ".csv" else None
+        return standardised(name, Split(table, labels(y, len(table), path)), seed=seed, columns=columns)
     x = pixels(with_channels(array, path), path)
     return image_set(name, *hold_out(Split(x, labels(y, len(x), path)), name=str(path), seed=seed))
 

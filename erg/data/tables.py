@@ -42,13 +42,25 @@ def read_csv(path: Path) -> Float[np.ndarray, "rows columns"]:
     return np.array([_row(line, names, path) for line in lines])
 
 
-def standardised(name: str, everything: Split, *, seed: int) -> Dataset:
+def column_names(path: Path) -> tuple[str, ...] | None:
+    """The header of a CSV file, or None when its first row is numbers.
+
+    Raises:
+        UserError: As `read_csv` does, for a file that cannot be read.
+    """
+    lines = _lines(path)
+    header = bool(lines) and not any(_number(cell) is not None for cell in lines[0].cells)
+    return tuple(" ".join(cell.split()) for cell in lines[0].cells) if header else None
+
+
+def standardised(name: str, everything: Split, *, seed: int, columns: tuple[str, ...] | None = None) -> Dataset:
     """A table as a data set: rows held out, then every column shifted and scaled by the training rows' statistics.
 
     Args:
         name: What the reports call it.
         everything: All rows, float64, in their own units.
         seed: Same seed, same held-out rows.
+        columns: What the columns are called.
 
     Raises:
         UserError: If there are fewer than two rows, or a column is too large to be scaled.
@@ -61,7 +73,7 @@ def standardised(name: str, everything: Split, *, seed: int) -> Dataset:
     constant = spread <= _CONSTANT * mean.abs()
     scaling = Scaling(mean, torch.where(constant, 1.0, spread))
     train, held_out = (Split(scaling.apply(split.x), split.y) for split in (train, held_out))
-    return Dataset(name, train, held_out, tuple(train.x.shape[1:]), Real(), scaling)
+    return Dataset(name, train, held_out, tuple(train.x.shape[1:]), Real(), scaling, columns)
 
 
 def _lines(path: Path) -> list[_Line]:

@@ -1,7 +1,7 @@
 """What an evaluation found: figures with their errors, floors and goals, and who judged them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from operator import ge, gt, le, lt
 from typing import Any, NamedTuple
@@ -137,15 +137,29 @@ def with_goals(assessment: Assessment, goals: Mapping[str, tuple[str, float]]) -
     Raises:
         UserError: If a figure or a comparison is unknown.
     """
+    check_goals(goals, known=assessment.metrics)
     metrics = dict(assessment.metrics)
     for name, (comparison, bound) in goals.items():
-        if name not in metrics and name not in METRICS:
-            raise UserError(f"A goal is set for one of {', '.join(METRICS)}, but got {name!r}; correct its name.")
-        if comparison not in COMPARISONS:
-            raise UserError(f"A goal compares with {', '.join(COMPARISONS)}, but {name} has {comparison!r}; use one.")
         metric = metrics.get(name, Metric(Estimate(math.nan, 0.0)))
         metrics[name] = metric._replace(goal=Goal(comparison, float(bound)))
     return replace(assessment, metrics=metrics)
+
+
+def check_goals(goals: Mapping[str, tuple[str, float]], *, known: Collection[str] = ()) -> None:
+    """Refuse goals that no evaluation could meet or miss.
+
+    Args:
+        goals: Name to (comparison, bound), as recipes write them.
+        known: Figures there are beside the usual ones.
+
+    Raises:
+        UserError: If a figure or a comparison is unknown.
+    """
+    for name, (comparison, _) in goals.items():
+        if name not in known and name not in METRICS:
+            raise UserError(f"A goal is set for one of {', '.join(METRICS)}, but got {name!r}; correct its name.")
+        if comparison not in COMPARISONS:
+            raise UserError(f"A goal compares with {', '.join(COMPARISONS)}, but {name} has {comparison!r}; use one.")
 
 
 def _line(name: str, metric: Metric) -> str:

@@ -5,33 +5,38 @@ global counter. So a run that was killed and resumed ends with the same bits as 
 The clock only decides when a checkpoint is written.
 """
 
+import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from erg.data import batches, load
 from erg.energies.energy import Energy
 from erg.errors import UserError
+from erg.evaluation.assess import check_goals
 from erg.roles import Loss
+from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder
-from erg.runs.model import build_energy, described, sampling_kernel
+from erg.runs.model import build_energy, export_model, sampling_kernel
 from erg.runs.recipe import Recipe
 from erg.runs.stopping import stoppable
 from erg.runs.validation import Validation
 from erg.training.averaging import Averaged
 from erg.training.checkpoint import Checkpoints
 from erg.training.engine import Engine
-from erg.training.export import export_energy
 from erg.training.guard import DivergenceError, Event, Guard
 from erg.training.hooks import average_gradients, clip_gradients
 from erg.training.loop import train
-from erg.training.rates import set_learning_rate
-from erg.training.state import restore, states
+from erg.training.rates import fitted, set_learning_rate
+from erg.training.state import restore, rng_states, set_rng_states, states
 from erg.training.tracking import Tracker
 
-_PROGRESS = ("energy/data", "energy/model", "energy/gap", "chain/acceptance")
+LEAST = 4
+"""Rows that an evaluation needs on either side."""
 
 
 class Record(NamedTuple):
@@ -49,69 +54,98 @@ class Record(NamedTuple):
 class Experiment:
     """A recipe at work in a run folder.
 
+    With several processes, process 0 alone writes and speaks.
+
     Args:
         recipe: What to do.
         folder: Where. Of a run that exists, to go on from its last checkpoint.
         config: The recipe as YAML, for a new run: its folder is made once data and network are known to fit.
+        say: Told in a sentence what a user should know while it happens.
 
     Attributes:
         step: Updates made so far.
         status: running, finished, stopped (early), interrupted or failed.
+
+    Raises:
+        UserError: If data, network and recipe do not fit each other, or the folder cannot be used.
     """
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, *, config: str | None = None) -> None:
-        self.recipe, self.folder = recipe, folder
+    def __init__(
+        self, recipe: Recipe, folder: RunFolder, *, config: str | None = None, say: Callable[[str], Any] = str
+    ) -> None:
+        self.recipe, self.folder, self.say = recipe, folder, say
         self.engine = Engine(recipe.device, recipe.precision, devices=recipe.devices)
-        self.data = load(recipe.data.name or "", path=recipe.data.path, seed=recipe.seed)
-        torch.manual_seed(recipe.seed)
+        self.data = load(recipe.data.name, path=recipe.data.path, seed=recipe.seed)
+        _check_rows(recipe, len(self.data.train), len(self.data.held_out))
+        check_goals(recipe.goals)
+        _seed_everything(recipe.seed)
         self.energy: Energy = self.engine.energy(build_energy(recipe, self.data.shape, self.data.support))
         self.averaged = Averaged(self.energy, recipe.average)
         self.optimizer = recipe.optimizer(self.energy.parameters())
         self._base_rate = self.optimizer.param_groups[0]["lr"]
+        self._rate = recipe.learning_rate and fitted(recipe.learning_rate, recipe.steps)
         self.rng = self.engine.rng(recipe.seed)
         self.checkpoints = Checkpoints(folder.checkpoints)
         average_gradients(self.optimizer, self.engine.fabric)
         self.guard = self._guard()
         self._clipping = clip_gradients(self.optimizer, recipe.clip_gradients or float("inf"))
-        self.validation = Validation(recipe.validation, self.data, sampling_kernel(recipe), recipe.sampler.steps)
+        sampling_kernel(recipe)  # Refuses a recipe that cannot be sampled before anything is written.
+        self.validation = Validation(recipe.validation, self.data, recipe.sampler.steps)
         self.step, self.status, self._seconds_before = 0, "running", 0.0
-        if config is None:
-            self._restore(self.checkpoints.load(self.engine.device))
-        elif self.engine.rank == 0:
-            folder.create(recipe.name, recipe.seed, recipe.steps, config)
+        self._open(config)
         self._began = time.monotonic()
-        # Process 0 writes; the others only train.
-        resumed = self.step if config is None else None
-        self.tracker = Tracker(folder.path, resume_step=resumed) if self.engine.rank == 0 else None
-        if config is not None:
-            # A run that is killed before its first step can be resumed, too.
-            self._save()
 
     def run(self) -> Iterator[Record]:
-        """Train, and yield after every update.
+        """Train, and yield after every update. A caller that stops iterating ends the run early.
 
         Raises:
             DivergenceError: If the guard gives up; the last good state is saved first.
+            UserError: If nothing can be written any more. The last checkpoint is unharmed.
         """
-        if self.tracker is not None:
-            self.folder.update(status="running")
+        self._mark("running")
         try:
-            with stoppable() as stop:
+            with stoppable(lambda: self.say("Stopping after this step. Ctrl-C again stops at once.")) as stop:
                 for record in self._updates():
                     yield record
                     if self.engine.decide(stop.asked):
                         self.status = "interrupted"
                         break
-            self.status = "finished" if self.status == "running" else self.status
+            if self.status == "running":
+                self.status = "finished"
+            self._conclude()
         except DivergenceError:
             self.status = "failed"
             self._conclude()
             raise
-        else:
+        except GeneratorExit:
+            self.status = "stopped"
             self._conclude()
+            raise
+        except BaseException as error:
+            # Within an update nothing is whole: the last checkpoint stands.
+            with suppress(UserError):
+                self._mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            raise
         finally:
             if self.tracker is not None:
                 self.tracker.close()
+
+    @property
+    def seconds(self) -> float:
+        """How long this run has been at work, without what passed between a stop and a resume."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def _open(self, config: str | None) -> None:
+        """Make the folder of a new run, or go on from the last checkpoint."""
+        if config is None:
+            # A run that was killed before its first checkpoint begins again.
+            if self.checkpoints.exist:
+                self._restore(self.checkpoints.load(self.engine.device, notify=self.say))
+        elif self.engine.rank == 0:
+            self.folder.create(self.recipe.name, self.recipe.seed, self.recipe.steps, config)
+        self.tracker = None
+        if self.engine.rank == 0:
+            self.tracker = Tracker(self.folder.path, resume_step=self.step if config is None else None)
 
     def _updates(self) -> Iterator[Record]:
         recipe = self.recipe
@@ -135,7 +169,8 @@ class Experiment:
             self.step += 1
             self.averaged.update()
             rate = self._set_rate()
-            self._log(loss, rate)
+            if self.step % recipe.log_every == 0 or self.step == recipe.steps:
+                self._log(loss, rate)
             if self.step % recipe.validation.every == 0 or self.step == recipe.steps:
                 self._validate()
             if self.engine.decide(time.monotonic() - saved > recipe.checkpoint_seconds):
@@ -170,39 +205,31 @@ class Experiment:
         if self.tracker is not None:
             fields = {"signal": event.signal, "detail": event.detail, "action": event.action}
             self.tracker.event(event.kind, event.step, fields)
+            self.say(f"Step {event.step}: {event.detail}; {event.action}.")
 
     def _set_rate(self) -> float:
-        factor = 1.0 if self.recipe.learning_rate is None else self.recipe.learning_rate(self.step)
+        factor = 1.0 if self._rate is None else self._rate(self.step)
         if self.guard is not None:
             factor *= self.guard.learning_rate_factor
         return set_learning_rate(self.optimizer, self._base_rate, factor=factor)
 
     def _log(self, loss: Loss, rate: float) -> None:
-        if self.step % self.recipe.log_every and self.step != self.recipe.steps:
-            return
         names = ("loss", *loss.terms)
         terms = torch.stack([term.detach().float() for term in (loss.value, *loss.terms.values())])
         numbers = dict(zip(names, self.engine.mean(terms).unbind(), strict=True))
-        if self.tracker is None:
-            return
-        speed = self.step / max(self.seconds, 1e-9)
-        self.tracker.scalars(
-            self.step,
-            numbers
-            | {"gradient_norm": self._clipping.norm, "learning_rate": rate, "steps_per_second": round(speed, 3)},
-        )
+        if self.tracker is not None:
+            speed = round(self.step / max(self.seconds, 1e-9), 3)
+            self.tracker.scalars(
+                self.step,
+                numbers | {"gradient_norm": self._clipping.norm, "learning_rate": rate, "steps_per_second": speed},
+            )
 
     def _validate(self) -> None:
         if self.tracker is None:
             return
-        better = self.validation.look(self.step, self.averaged.energy, self.recipe.seed, self.tracker)
-        if better:
-            self.checkpoints.save_best({"step": self.step, "energy": self.averaged.energy.state_dict()})
-
-    @property
-    def seconds(self) -> float:
-        """How long this run has been at work, without what passed between a stop and a resume."""
-        return self._seconds_before + time.monotonic() - self._began
+        energy, kernel = self.averaged.energy, sampling_kernel(self.recipe)
+        if self.validation.look(self.step, energy, kernel, seed=self.recipe.seed, tracker=self.tracker):
+            self.checkpoints.save_best({"step": self.step, "energy": energy.state_dict()})
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -221,23 +248,56 @@ class Experiment:
             "seconds": self.seconds,
             "threads": torch.get_num_threads(),
             "parts": self.engine.gather(states(self._parts())),
+            "random": self.engine.gather(rng_states()),
         }
         if self.engine.rank == 0:
             self.checkpoints.save(payload)
-            self.folder.update(step=self.step, seconds=round(self.seconds, 3), status=self.status)
+        self._mark(self.status)
 
     def _restore(self, payload: Mapping[str, Any]) -> None:
-        if len(payload["parts"]) != self.engine.processes:
+        processes, threads = len(payload["parts"]), torch.get_num_threads()
+        if processes != self.engine.processes:
             raise UserError(
-                f"This run was made by {len(payload['parts'])} processes, but {self.engine.processes} are running; "
+                f"This run was made by {processes} processes, but {self.engine.processes} are running; "
                 "resume it with as many."
+            )
+        if payload["threads"] != threads:
+            self.say(
+                f"This run was made with {payload['threads']} threads and goes on with {threads}: its last bits may "
+                f"differ from those of an unbroken run. OMP_NUM_THREADS={payload['threads']} keeps them."
             )
         self.step, self._seconds_before = payload["step"], payload["seconds"]
         restore(self._parts(), payload["parts"][self.engine.rank])
+        set_rng_states(payload["random"][self.engine.rank])
 
     def _conclude(self) -> None:
         """Save and export; only between two updates, where the state is whole."""
         self._save()
         if self.engine.rank == 0:
-            config = described(self.recipe, self.data.shape, self.data.support)
-            export_energy(self.folder.weights, self.averaged.energy, config)
+            factor = 1.0 if self.guard is None else self.guard.step_size_factor
+            export_model(self.folder, self.averaged.energy, Domain.of(self.data), step_size_factor=factor)
+
+    def _mark(self, status: str) -> None:
+        """Say in run.json how things stand."""
+        if self.engine.rank == 0:
+            self.folder.update(step=self.step, seconds=round(self.seconds, 3), status=status)
+
+
+def _seed_everything(seed: int) -> None:
+    """Weights are drawn from torch's global stream, and classes of one's own may draw from any of these."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def _check_rows(recipe: Recipe, train: int, held_out: int) -> None:
+    if train < recipe.batch_size:
+        raise UserError(
+            f"Recipe {recipe.name} updates on batches of {recipe.batch_size} rows, but there are {train} rows to "
+            f"train on; give --batch_size {train} or less."
+        )
+    if min(train, held_out) < LEAST:
+        raise UserError(
+            f"A run needs at least {LEAST} rows to train on and {LEAST} to hold out, a tenth of all, but there are "
+            f"{train} and {held_out}; give more data."
+        )

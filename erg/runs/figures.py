@@ -29,7 +29,8 @@ def figures(
     values["gap/noise"] = values["energy/noise"] - values["energy/held_out"]
     for name in others:
         values[f"auroc/{name}"] = auroc(energies["held_out"], energies[name]).value
-    return values | _quality(samples[samples.flatten(1).isfinite().all(1)], train), energies
+    finite = samples[samples.flatten(1).isfinite().all(1)]
+    return values | _quality(finite.cpu(), train.cpu()), energies
 
 
 def _quality(samples: Tensor, train: Tensor) -> dict[str, float]:

@@ -72,17 +72,32 @@ class RunFolder:
         """last.pt, previous.pt, best.pt."""
         return self.path / "checkpoints"
 
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    def refuse_used(self) -> None:
+        """Refuse a path at which there is something already.
+
+        Raises:
+            UserError: If so.
+        """
+        try:
+            used = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        except OSError as error:
+            raise UserError(f"Cannot look into {self.path}: {error.strerror}; choose another --out.") from error
+        if used:
+            hint = f", or go on with `erg train --resume {self.path}`" if (self.path / "run.json").exists() else ""
+            raise UserError(f"{self.path} exists and is not empty; choose another --out{hint}.")
+
     def create(self, name: str, seed: int, steps: int, config: str) -> None:
         """Make the folder of a new run.
 
         Raises:
             UserError: If there is something at this path already, or it cannot be written.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(
-                f"{self.path} exists and is not empty; choose another --out, or go on with "
-                f"`erg train --resume {self.path}`."
-            )
+        self.refuse_used()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

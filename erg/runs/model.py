@@ -4,18 +4,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from erg.energies.energy import Energy
 from erg.energies.neural import Neural
 from erg.errors import UserError
 from erg.roles import Kernel
 from erg.runs.config import reopen
+from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder
 from erg.runs.recipe import Recipe
-from erg.support import Box, Real, Support
-from erg.training.export import load_energy
+from erg.samplers.chain import sample
+from erg.support import Support
+from erg.training.export import export_energy, load_energy
+from erg.training.scaling import scaled
 from erg.training.state import reachable
+
+TOGETHER = 500
 
 
 @dataclass(frozen=True)
@@ -26,15 +33,38 @@ class Model:
         energy: With the averaged weights, in evaluation mode.
         recipe: What it was made by.
         kernel: Draws samples from noise, together with ``recipe.sampler.steps``.
-        shape: The event shape.
+        domain: What its rows are.
         folder: Where it came from.
     """
 
     energy: Energy
     recipe: Recipe
     kernel: Kernel
-    shape: tuple[int, ...]
+    domain: Domain
     folder: RunFolder
+
+    def draw(
+        self, count: int, *, rng: torch.Generator, steps: int | None = None, temperature: float = 1.0
+    ) -> Float[Tensor, "count *event"]:
+        """Samples from noise, in batches that bound the memory.
+
+        Args:
+            count: How many.
+            rng: The only source of randomness.
+            steps: Transitions; the recipe's when left out.
+            temperature: Of the energy that is sampled.
+        """
+        energy = self.energy if temperature == 1 else self.energy / temperature
+        steps = self.recipe.sampler.steps if steps is None else steps
+        parts = []
+        for first in range(0, count, TOGETHER):
+            start = energy.support.initial((min(TOGETHER, count - first), *self.domain.shape), rng)
+            parts.append(sample(self.kernel, energy, start, steps, rng))
+        return torch.cat(parts)
+
+    def in_own_units(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
+        """Rows as the data file has them: a table that was standardised goes back to its units, in float64."""
+        return x if self.domain.scaling is None else self.domain.scaling.undo(x)
 
 
 def build_energy(recipe: Recipe, shape: tuple[int, ...], support: Support) -> Energy:
@@ -45,7 +75,7 @@ def build_energy(recipe: Recipe, shape: tuple[int, ...], support: Support) -> En
     """
     try:
         network = recipe.network(shape)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"The network of recipe {recipe.name} does not fit these data: {error}") from error
     return network if isinstance(network, Energy) else Neural(network, support=support)
 
@@ -64,17 +94,27 @@ def sampling_kernel(recipe: Recipe) -> Kernel:
     raise UserError(f"Recipe {recipe.name} has no kernel to sample with; set sampler.kernel.")
 
 
-def described(recipe: Recipe, shape: tuple[int, ...], support: Support) -> dict[str, Any]:
-    """What is written beside the weights, so that the energy can be rebuilt without its data."""
-    box = [support.low, support.high] if isinstance(support, Box) else None
-    return {"name": recipe.name, "shape": list(shape), "support": type(support).__name__, "box": box}
+def export_model(folder: RunFolder, energy: Energy, domain: Domain, *, step_size_factor: float) -> None:
+    """Write the weights of a run, and what is needed to use them.
+
+    Args:
+        folder: Of the run.
+        energy: Its averaged energy.
+        domain: What its rows are.
+        step_size_factor: What the guard has made of the step size: the energy was shaped by chains that went so far.
+    """
+    export_energy(folder.weights, energy, domain.to_json() | {"step_size_factor": step_size_factor})
 
 
-def open_model(path: Path | str) -> Model:
+def open_model(path: Path | str, *, trust: bool = False) -> Model:
     """The model of a run folder.
 
+    Args:
+        path: The run folder.
+        trust: Run the classes it names even if they are neither erg's nor torch's.
+
     Raises:
-        UserError: If this is not a run folder, or it has no exported weights yet.
+        UserError: If this is not a run folder, it has no exported weights yet, or names foreign classes.
     """
     folder = RunFolder(Path(path))
     state = folder.read()
@@ -83,21 +123,17 @@ def open_model(path: Path | str) -> Model:
             f"{path} has no trained energy yet (its run is {state['status']} at step {state['step']} of "
             f"{state['steps']}); go on with `erg train --resume {path}`."
         )
-    recipe = reopen(folder.config).recipe
-    found: dict[str, Any] = {}
+    recipe = reopen(folder.config, trust=trust).recipe
+    found: list[tuple[Domain, float]] = []
 
-    def build(config: dict[str, Any]) -> nn.Module:
-        found.update(config)
-        return build_energy(recipe, tuple(config["shape"]), _support(config))
+    def build(config: dict[str, Any]) -> Energy:
+        domain = Domain.from_json(config)
+        found.append((domain, float(config["step_size_factor"])))
+        return build_energy(recipe, domain.shape, domain.support)
 
-    energy = load_energy(folder.weights, build)
-    assert isinstance(energy, Energy)
-    return Model(energy.requires_grad_(False), recipe, sampling_kernel(recipe), tuple(found["shape"]), folder)
-
-
-def _support(config: dict[str, Any]) -> Support:
-    if config["support"] == "Box":
-        return Box(*config["box"])
-    if config["support"] == "Real":
-        return Real()
-    raise UserError(f"This run's energy lives on {config['support']}, which this erg cannot rebuild.")
+    energy = load_energy(folder.weights, build).requires_grad_(False)
+    domain, factor = found[0]
+    kernel = sampling_kernel(recipe)
+    if recipe.sampler.kernel is None:
+        kernel = scaled(kernel, factor)
+    return Model(energy, recipe, kernel, domain, folder)

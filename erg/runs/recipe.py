@@ -144,5 +144,12 @@ class Recipe:
                 "A recipe needs validation.every >= 1, validation.samples >= 2 and sampler.steps >= 1, but got "
                 f"{self.validation.every}, {self.validation.samples} and {self.sampler.steps}."
             )
+        if self.seed < 0 or self.checkpoint_seconds < 0:
+            raise UserError(
+                "seed and checkpoint_seconds are not negative, but this recipe has "
+                f"{self.seed} and {self.checkpoint_seconds}."
+            )
+        if self.clip_gradients is not None and not self.clip_gradients > 0:
+            raise UserError(f"clip_gradients is positive or null, but this recipe has {self.clip_gradients}.")
         if not 0 <= self.average < 1:
             raise UserError(f"average is a decay in [0, 1), but this recipe has average={self.average}.")

@@ -31,7 +31,7 @@ def _held_out(model: Model) -> Tensor:
             if "held_out" in scores:
                 return torch.from_numpy(scores["held_out"]).float()
     settings = model.recipe.data
-    return _energies(model, load(settings.name or "", path=settings.path, seed=model.recipe.seed).held_out.x)
+    return _energies(model, load(settings.name, path=settings.path, seed=model.recipe.seed).held_out.x)
 
 
 @torch.no_grad()

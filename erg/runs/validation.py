@@ -15,6 +15,7 @@ from torch import Tensor
 from erg.data import Dataset
 from erg.energies.energy import Energy
 from erg.roles import Kernel
+from erg.runs.domain import Domain
 from erg.runs.figures import figures
 from erg.runs.recipe import ValidationSettings
 from erg.samplers.chain import sample
@@ -31,15 +32,14 @@ class Validation:
     Args:
         settings: How often, how many, how patient.
         data: Training and held-out rows.
-        kernel: Draws samples from noise.
         steps: Transitions from noise.
 
     Attributes:
         best: The lowest quality figure so far: smaller is better.
     """
 
-    def __init__(self, settings: ValidationSettings, data: Dataset, kernel: Kernel, steps: int) -> None:
-        self.settings, self.data, self.kernel, self.steps = settings, data, kernel, steps
+    def __init__(self, settings: ValidationSettings, data: Dataset, steps: int) -> None:
+        self.settings, self.data, self.steps = settings, data, steps
         self.best = float("inf")
         self.since = 0
 
@@ -48,22 +48,30 @@ class Validation:
         """Whether patience has run out."""
         return self.settings.patience is not None and self.since >= self.settings.patience
 
-    def look(self, step: int, energy: Energy, seed: int, tracker: Tracker) -> bool:
-        """Look once, write it down, and say whether it is the best so far."""
+    def look(self, step: int, energy: Energy, kernel: Kernel, *, seed: int, tracker: Tracker) -> bool:
+        """Look once, write it down, and say whether it is the best so far.
+
+        Args:
+            step: Updates made so far.
+            energy: Is looked at.
+            kernel: Draws samples from noise.
+            seed: Of the run.
+            tracker: Writes it down.
+        """
         device = next(energy.parameters()).device
         rng = torch.Generator(device).manual_seed(_mixed(seed, step))
         train = self.data.train.x[:ROWS].to(device)
         held_out = self.data.held_out.x[:ROWS].to(device)
         shape = (self.settings.samples, *self.data.shape)
         start = energy.support.initial(shape, rng, like=train)
-        samples = sample(self.kernel, energy, start, self.steps, rng)
+        samples = sample(kernel, energy, start, self.steps, rng)
         values, energies = figures(energy, samples, train=train, held_out=held_out, rng=rng)
         tracker.scalars(step, {f"validation/{name}": value for name, value in values.items()})
         for name, per_row in energies.items():
             tracker.histogram(step, f"energies/{name}", per_row)
-        if len(self.data.shape) == 3:
+        if Domain.of(self.data).pictured:
             tracker.images(step, "samples", samples[:SHOWN])
-            tracker.strip(step, "chain", progression(self.kernel, energy, start[:4], self.steps, rng))
+            tracker.strip(step, "chain", progression(kernel, energy, start[:4], self.steps, rng))
         return self._judge(values["quality"])
 
     def _judge(self, quality: float) -> bool:

@@ -58,6 +58,16 @@ class Checkpoints:
         """The best one, by whatever measure the caller has."""
         return self.folder / "best.pt"
 
+    @property
+    def exist(self) -> bool:
+        """Whether anything was saved, be it damaged."""
+        return any(path.exists() for path in self._candidates)
+
+    @property
+    def _candidates(self) -> tuple[Path, ...]:
+        """Where a checkpoint to go on from may be, newest first."""
+        return self.folder / "next.pt", self.last, self.previous
+
     def save(self, payload: Mapping[str, Any]) -> None:
         """Make `payload` the last checkpoint, and the last one the previous.
 
@@ -98,7 +108,7 @@ class Checkpoints:
             UserError: If there is none, if all are damaged, or if it has another format.
         """
         faults: list[str] = []
-        for path in (self.folder / "next.pt", self.last, self.previous):
+        for path in self._candidates:
             fault = _fault(path)
             if fault is None:
                 if faults:

@@ -10,6 +10,7 @@ from torch import Tensor
 from erg.files import write_atomically
 
 _MARGIN = 2
+_CELL = 32
 
 
 def grid(
@@ -17,7 +18,8 @@ def grid(
 ) -> UInt8[np.ndarray, "rows columns colours"]:
     """Images in [-1, 1] as one picture of 8-bit colours, 1 (grey) or 3 (RGB).
 
-    Values outside are clamped; an entry that is not finite is black.
+    Values outside are clamped; an entry that is not finite is black. Images of fewer than 32 pixels a side are
+    magnified by a whole number, every pixel to a square.
 
     Args:
         x: The images, in reading order.
@@ -31,6 +33,8 @@ def grid(
     columns = columns or math.ceil(math.sqrt(len(x)))
     pixels = x.detach().float().nan_to_num(nan=-1.0, posinf=-1.0, neginf=-1.0).clamp(-1, 1)
     images = ((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    scale = max(1, round(_CELL / max(images.shape[1:3])))
+    images = images.repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, channels = images.shape
     rows = math.ceil(count / columns)
     stride = np.array([height + _MARGIN, width + _MARGIN])

@@ -4,7 +4,7 @@ A rate is the base rate times a factor. Other factors, such as a guard's, multip
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -43,19 +43,25 @@ class Cosine:
     """Falls from 1 to `end` along half a cosine in `steps` steps, and stays there.
 
     Args:
-        steps: How long the fall takes.
+        steps: How long the fall takes; None takes as long as the run that it is fitted to, see `fitted`.
         end: The last factor.
     """
 
-    steps: int
+    steps: int | None = None
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0 <= self.end <= 1:
+        if (self.steps is not None and self.steps < 1) or not 0 <= self.end <= 1:
             raise ValueError(f"Cosine needs steps >= 1 and an end in [0, 1], but got {self.steps} and {self.end}.")
 
     def __call__(self, step: int) -> float:
-        """The factor at `step`, counted from 0."""
+        """The factor at `step`, counted from 0.
+
+        Raises:
+            ValueError: If `steps` was never settled.
+        """
+        if self.steps is None:
+            raise ValueError("Cosine does not know how long to fall; give it steps, or call fitted().")
         return self.end + (1 - self.end) * (1 + math.cos(math.pi * min(step / self.steps, 1.0))) / 2
 
 
@@ -80,6 +86,24 @@ class WarmUp:
     def __call__(self, step: int) -> float:
         """The factor at `step`, counted from 0."""
         return min((step + 1) / self.steps, 1.0) * self.then(step)
+
+
+def fitted(schedule: Schedule, steps: int) -> Schedule:
+    """The schedule with what it left open settled by the length of a run.
+
+    Args:
+        schedule: Any; those that leave nothing open come back as they are.
+        steps: Of the run.
+
+    Example:
+        >>> fitted(WarmUp(steps=10, then=Cosine(end=0.1)), 500).then
+        Cosine(steps=500, end=0.1)
+    """
+    if isinstance(schedule, Cosine) and schedule.steps is None:
+        return replace(schedule, steps=steps)
+    if isinstance(schedule, WarmUp):
+        return replace(schedule, then=fitted(schedule.then, steps))
+    return schedule
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, base: float, *, factor: float = 1.0) -> float:

@@ -13,7 +13,7 @@ import erg
 ROOT = Path(erg.__file__).parent
 # A module imports from its own layer and the ones before it.
 LAYERS = [
-    {"errors", "files", "draws", "rows", "roles", "support", "estimate"},
+    {"errors", "files", "nearest", "draws", "rows", "roles", "support", "estimate"},
     {"energies"},
     {"networks", "data"},
     {"samplers"},
