@@ -56,16 +56,16 @@ def test_a_healthy_run_is_left_alone(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("learning_rate", "seed"), [(1e-4, 0), (1e-3, 1), (3e-3, 2)])
+@pytest.mark.parametrize(("learning_rate", "seed"), [(1e-3, 1), (3e-3, 2)])
 def test_the_image_recipe_is_left_alone(learning_rate, seed, rng):
     torch.manual_seed(seed)
     digits = load("digits")
-    energy = Neural(ConvNet(digits.shape), support=Box(-1.0, 1.0))
+    energy = Neural(ConvNet(digits.shape, channels=(16, 32, 32)), support=Box(-1.0, 1.0))
     optimizer = torch.optim.Adam(energy.parameters(), learning_rate, betas=(0.0, 0.999))
-    chains = Persistent(sgld(10.0, 0.005, clip=0.03, box=(-1.0, 1.0)), 10, size=2048)
+    chains = Persistent(sgld(10.0, 0.005, clip=0.03, box=(-1.0, 1.0)), 5, size=1024)
     objective = MaximumLikelihood(chains, {"magnitude": (0.1, Magnitude())})
     guard = Guard(energy=energy, optimizer=optimizer, objective=objective, rng=rng)
-    data = itertools.islice(batches(digits.train.x, 64, seed=seed, noise=0.03), 1000)
+    data = itertools.islice(batches(digits.train.x, 32, seed=seed, noise=0.03), 1000)
     assert sum(1 for _ in guard.watch(train(energy, objective, data, optimizer, rng))) == 1000
     assert guard.events == []
 
