@@ -89,7 +89,7 @@ def page(result: dict[str, Any]) -> str:
         f"{statistics.stdev(gains):.3f}; the guard acted {alarms} times in them{unchanged}.",
         "",
         f"**{result['recovered']} of {result['planted']} planted divergences recover** (the run ends with at least",
-        f"90 % of the undisturbed gain); without the guard {result['recovered_unguarded']} do. Faults that are",
+        f"90 % of the undisturbed gain); without the guard {result['recovered_unguarded']} do: those heal by themselves. Faults that are",
         "marked unrecoverable must stop with an error, the last good state in place. A step of x1000 in the first",
         "rows is a mistake in the settings, which the guard has to lower; one in the middle of a run is undone,",
         "because the guard puts its own kernel back.",
