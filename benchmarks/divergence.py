@@ -49,7 +49,19 @@ def measure(*, seed: int, others: int) -> dict[str, Any]:
         "recovered": sum(row["recovered"] for row in planted),
         "recovered_unguarded": sum((row["ratio_unguarded"] or -math.inf) >= 1 - TOLERANCE for row in planted),
         "faults": rows,
+        "repeated": repeat(undisturbed, seed=seed, seeds=min(2, others)),
     }
+
+
+def repeat(reference: list[dict[str, Any]], *, seed: int, seeds: int) -> list[dict[str, Any]]:
+    """The wrong settings again, with the guard, on seeds that its limits were not chosen on."""
+    rows = []
+    for shift in range(1, seeds + 1):
+        for fault in FAULTS[:6]:
+            outcome = _plain(run(fault, seed=seed + shift))
+            ratio = _ratio(outcome["gain"], reference[shift]["unguarded"]["gain"])
+            rows.append({"fault": fault.name, "seed": seed + shift, "ratio": ratio, **outcome})
+    return rows
 
 
 def _both(fault: Fault, seed: int) -> dict[str, Any]:
@@ -89,14 +101,20 @@ def page(result: dict[str, Any]) -> str:
         f"{statistics.stdev(gains):.3f}; the guard acted {alarms} times in them{unchanged}.",
         "",
         f"**{result['recovered']} of {result['planted']} planted divergences recover** (the run ends with at least",
-        f"90 % of the undisturbed gain); without the guard {result['recovered_unguarded']} do: those heal by themselves. Faults that are",
-        "marked unrecoverable must stop with an error, the last good state in place. A step of x1000 in the first",
+        f"90 % of the undisturbed gain); without the guard {result['recovered_unguarded']} do: those heal by",
+        "themselves. Faults that are marked unrecoverable must stop with an error, the last good state in place. A step of x1000 in the first",
         "rows is a mistake in the settings, which the guard has to lower; one in the middle of a run is undone,",
         "because the guard puts its own kernel back.",
         "",
         "| planted | signals | went back | batches skipped | ratio with guard | ratio without | |",
         "|---|---|---:|---:|---:|---:|---|",
         *map(_line, result["faults"]),
+        "",
+        "The limits of the guard were chosen on the seed above. The first six, the hardest, on other seeds:",
+        "",
+        "| planted | seed | signals | went back | ratio with guard |",
+        "|---|---:|---|---:|---:|",
+        *map(_repeated_line, result["repeated"]),
         "",
     ]
     return "\n".join(lines)
@@ -116,6 +134,11 @@ def _line(row: dict[str, Any]) -> str:
         verdict,
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _repeated_line(row: dict[str, Any]) -> str:
+    signals = ", ".join(row["signals"]) or "none"
+    return f"| {row['fault']} | {row['seed']} | {signals} | {row['recoveries']} | {_number(row['ratio'])} |"
 
 
 def _number(ratio: float | None) -> str:
