@@ -9,12 +9,13 @@ USAGE = """erg train RECIPE [--out RUN] [--a.b=c ...]
        erg train RECIPE --help | --print_config
        erg train --resume RUN"""
 EXAMPLES = """  erg train digits
-  erg train mnist --steps 2000 --objective.negatives.steps 30 --out runs/short
+  erg train mnist --steps 2000 --optimizer.lr 2e-4 --out runs/short
   erg train images --data.path my_pictures/
   erg train table --data.path measurements.csv
   erg train my_recipe.yaml --seed 1 --device cpu
   erg train --resume runs/mnist"""
-COMMON = """Every value of a recipe is an option; `erg train RECIPE --help` lists them all. Often used:
+COMMON = """Every value of a recipe is an option; `erg train RECIPE --help` lists them.
+Often used:
   --data.path PATH      train on this: a folder of pictures, IDX, .npy, .npz or .csv
   --steps N             updates
   --batch_size N        data rows an update

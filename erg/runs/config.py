@@ -80,7 +80,7 @@ def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Reso
         config = options.parse_object(content)
         config = options.parse_args(overrides, namespace=config)
         # A second pass over the dump: what is run is exactly what the saved file says.
-        text = options.dump(config, skip_none=False)
+        text = options.dump(config, skip_unset=False)
         recipe = Recipe(**vars(options.instantiate(options.parse_string(text))))
     except UserError:
         raise

@@ -57,7 +57,9 @@ class Domain:
         """
         try:
             kind, scaling, columns = config["support"], config["scaling"], config["columns"]
-            support = {"Real": Real, "Box": lambda: Box(*config["box"])}[kind]()
+            if kind not in ("Real", "Box"):
+                raise ValueError(f"rows on {kind}")
+            support: Support = Real() if kind == "Real" else Box(*config["box"])
             return Domain(
                 tuple(int(size) for size in config["shape"]),
                 support,

@@ -1,6 +1,7 @@
 """Judge a run: samples from noise, figures with errors and floors, goals, pictures, and the report."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def evaluate_run(path: Path, *, samples: int = SAMPLES, seed: int = 0, trust: bo
 def _write(model: Model, judged: Assessment, drawn: torch.Tensor, rng: torch.Generator) -> None:
     folder = model.folder
     write_json(folder.evaluation, judged.to_json() | {"sampler_steps": model.recipe.sampler.steps, "start": "noise"})
-    energies = {name: values.numpy() for name, values in judged.energies.items()}
+    energies: dict[str, Any] = {name: values.numpy() for name, values in judged.energies.items()}
     write_atomically(folder.scores, lambda file: np.savez(file, **energies))
     write_atomically(folder.samples / "samples.npy", lambda file: np.save(file, model.in_own_units(drawn).numpy()))
     if model.domain.pictured:

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -81,6 +81,7 @@ class Experiment:
         _seed_everything(recipe.seed)
         self.energy: Energy = self.engine.energy(build_energy(recipe, self.data.shape, self.data.support))
         self.averaged = Averaged(self.energy, recipe.average)
+        self._smooth = cast(Energy, self.averaged.energy)
         self.optimizer = recipe.optimizer(self.energy.parameters())
         self._base_rate = self.optimizer.param_groups[0]["lr"]
         self._rate = recipe.learning_rate and fitted(recipe.learning_rate, recipe.steps)
@@ -205,7 +206,8 @@ class Experiment:
         if self.tracker is not None:
             fields = {"signal": event.signal, "detail": event.detail, "action": event.action}
             self.tracker.event(event.kind, event.step, fields)
-            self.say(f"Step {event.step}: {event.detail}; {event.action}.")
+            if event.kind != "skip":  # A batch that is left out is no news: there may be many.
+                self.say(f"Step {event.step}: {event.detail}; {event.action}.")
 
     def _set_rate(self) -> float:
         factor = 1.0 if self._rate is None else self._rate(self.step)
@@ -227,9 +229,9 @@ class Experiment:
     def _validate(self) -> None:
         if self.tracker is None:
             return
-        energy, kernel = self.averaged.energy, sampling_kernel(self.recipe)
-        if self.validation.look(self.step, energy, kernel, seed=self.recipe.seed, tracker=self.tracker):
-            self.checkpoints.save_best({"step": self.step, "energy": energy.state_dict()})
+        kernel = sampling_kernel(self.recipe)
+        if self.validation.look(self.step, self._smooth, kernel, seed=self.recipe.seed, tracker=self.tracker):
+            self.checkpoints.save_best({"step": self.step, "energy": self._smooth.state_dict()})
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -275,7 +277,7 @@ class Experiment:
         self._save()
         if self.engine.rank == 0:
             factor = 1.0 if self.guard is None else self.guard.step_size_factor
-            export_model(self.folder, self.averaged.energy, Domain.of(self.data), step_size_factor=factor)
+            export_model(self.folder, self._smooth, Domain.of(self.data), step_size_factor=factor)
 
     def _mark(self, status: str) -> None:
         """Say in run.json how things stand."""

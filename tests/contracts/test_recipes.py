@@ -1,0 +1,103 @@
+"""Every shipped recipe resolves, starts and runs; so does one of one's own."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from erg.runs.config import resolve, shipped
+from erg.runs.experiment import Experiment
+from erg.runs.folder import RunFolder
+from tests.contracts.commands import DIGITS, SMALL_NET, TINY, erg, pictures, refusal, table
+
+OWN_DATA = {"digits": None, "mnist": "pictures", "images": "pictures", "table": "table"}
+
+
+def overrides(name: str, folder: Path) -> list[str]:
+    """Small settings, and data of one's own where the recipe's must be fetched or given."""
+    kind = OWN_DATA[name]
+    if kind == "table":
+        return [*TINY, "--network.hidden=[4]", f"--data.path={table(folder / 'own.csv')}"]
+    data = [] if kind is None else [f"--data.path={pictures(folder / 'pictures', size=12)}"]
+    return [*TINY, *SMALL_NET, *data]
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_a_shipped_recipe_runs_two_steps(name, tmp_path):
+    resolved = resolve(name, overrides(name, tmp_path))
+    folder = RunFolder(tmp_path / "run")
+    records = list(Experiment(resolved.recipe, folder, config=resolved.text).run())
+    assert [record.step for record in records] == [1, 2]
+    assert folder.read()["status"] == "finished" and folder.weights.exists()
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_what_is_run_is_what_the_resolved_text_says(name, tmp_path):
+    resolved = resolve(name, ["--steps=7"])
+    file = tmp_path / "again.yaml"
+    file.write_text(resolved.text)
+    assert resolve(str(file)).text == resolved.text
+    assert resolved.recipe.description and resolved.recipe.steps == 7
+
+
+@pytest.mark.parametrize("name", ["images", "table"])
+def test_recipes_for_own_data_ask_for_them(name, tmp_path):
+    assert "give --data.path" in refusal("train", name, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_shorter_run_has_a_shorter_schedule(tmp_path):
+    resolved = resolve("digits", [option for option in DIGITS[1:] if "steps=2" not in option] + ["--steps=4"])
+    experiment = Experiment(resolved.recipe, RunFolder(tmp_path / "run"), config=resolved.text)
+    experiment.tracker.close()
+    base = experiment.optimizer.param_groups[0]["lr"]
+    experiment.step = 4
+    assert experiment._set_rate() == pytest.approx(base * 0.02)
+
+
+OWN = """
+import torch
+
+class Own(torch.nn.Module):
+    def __init__(self, shape, width=3):
+        super().__init__()
+        if width < 1:
+            raise ValueError("Own needs a positive width.")
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[1] * shape[2], width),
+                                          torch.nn.Dropout(), torch.nn.SiLU(), torch.nn.Linear(width, 1))
+
+    def forward(self, x):
+        return self.layers(x).squeeze(1)
+"""
+
+
+@pytest.fixture
+def own_recipe(tmp_path, monkeypatch):
+    """A recipe file with a class from a module beside it."""
+    (tmp_path / "own_networks.py").write_text(OWN)
+    resolved = yaml.safe_load(resolve("digits", DIGITS[1:]).text)
+    resolved["network"] = {"class_path": "own_networks.Own", "init_args": {"width": 2}}
+    resolved["goals"] = {}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(resolved))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path / "own.yaml"
+    sys.modules.pop("own_networks", None)
+
+
+def test_a_recipe_file_may_name_a_class_of_ones_own_and_its_run_must_be_trusted(own_recipe):
+    answer = erg("train", own_recipe.name, "--network.width=4", "--out", "run")
+    assert answer.code == 0, answer
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["network"]["init_args"] == {"width": 4}
+    for arguments in (["sample", "run"], ["score", "run", "x.npy"], ["evaluate", "run"]):
+        assert "--trust" in refusal(*arguments)
+    assert erg("sample", "run", "-n", 2, "--trust").code == 0
+
+
+def test_what_a_class_of_ones_own_complains_of_is_a_sentence(own_recipe):
+    assert "Own needs a positive width" in refusal("train", own_recipe.name, "--network.width=0")
+    assert "own_networks.Own" not in refusal("train", own_recipe.name, "--network.widht=1")
+    own_recipe.with_name("own_networks.py").write_text("raise RuntimeError('no luck')")
+    sys.modules.pop("own_networks", None)
+    assert "no luck" in refusal("train", own_recipe.name)
