@@ -75,7 +75,10 @@ def repeat(draws: list[Draw], rng: Rng) -> list[Tensor]:
     if isinstance(rng, Record):
         rng.draws += draws
         rng = rng.rng
-    return [_fill(draw.law, torch.empty(draw.shape, dtype=draw.dtype, device=draw.device), rng) for draw in draws]
+    return [
+        (torch.randn if law == "normal" else torch.rand)(shape, dtype=dtype, device=device, generator=rng)
+        for law, shape, dtype, device in draws
+    ]
 
 
 def _draw(law: str, like: Tensor, rng: Rng) -> Tensor:

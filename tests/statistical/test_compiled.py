@@ -1,0 +1,73 @@
+"""Is the law of compiled, rounded and divided chains right? On targets with exact samples, and on a network."""
+
+import pytest
+import torch
+
+from erg.networks import ConvNet
+from erg.samplers import Compiled, LowPrecision, Parallel, mala, sample, sgld
+from erg.samplers.compiled import Bound, Running
+from tests.statistical.laws import SIGMAS, TARGETS, departures
+
+WRAPPED = {
+    "compiled": Compiled(mala(0.4)),
+    "low": LowPrecision(mala(0.4)),
+    "compiled-low": Compiled(LowPrecision(mala(0.4))),
+    "parallel": Parallel(Compiled(mala(0.4)), 2),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kernel", WRAPPED)
+def test_wrapped_kernels_keep_the_law(kernel, target):
+    found = departures(WRAPPED[kernel], TARGETS[target]((2,)), seed=13)
+    assert max(found.values()) < SIGMAS, found
+
+
+@pytest.mark.parametrize("target", ["gaussian", "gumbel"])
+def test_fused_code_keeps_the_law(target, compiler):
+    found = departures(Compiled(LowPrecision(mala(0.4))), TARGETS[target]((2,)), seed=17)
+    assert max(found.values()) < SIGMAS, found
+
+
+def steep() -> ConvNet:
+    """A tutorial network, small and steep enough for chains to go downhill in 60 steps."""
+    network = ConvNet((1, 8, 8), channels=(8, 16), hidden=16)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(2)
+    return network
+
+
+def ends(kernel, network, seed: int, chains: int) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(chains, 1, 8, 8, generator=rng) * 2 - 1
+    with torch.no_grad():
+        return network(sample(kernel, network, x, 60, rng))
+
+
+def z_scores(a: torch.Tensor, b: torch.Tensor) -> list[float]:
+    """Standard errors between two samples' means, and between their mean squares about a common centre."""
+    centre = torch.cat([a, b]).double().mean()
+    pairs = [(a.double(), b.double()), ((a.double() - centre).square(), (b.double() - centre).square())]
+    return [float((u.mean() - v.mean()).abs() / (u.var() / len(u) + v.var() / len(v)).sqrt()) for u, v in pairs]
+
+
+@pytest.mark.parametrize(
+    "wrap", [LowPrecision, lambda kernel: Compiled(LowPrecision(kernel))], ids=["low", "compiled"]
+)
+def test_energies_after_sixty_steps_follow_one_law(wrap):
+    recipe = sgld(0.05, 0.05, clip=1.0, box=(-1.0, 1.0))
+    network = steep()
+    start = ends(recipe, network, seed=1, chains=2000)
+    assert max(z_scores(start, ends(wrap(recipe), network, seed=2, chains=2000))) < SIGMAS
+    # The test would notice: ten percent more noise, or gradients half as large.
+    for broken in (sgld(0.05, 0.06, clip=1.0, box=(-1.0, 1.0)), sgld(0.025, 0.05, clip=1.0, box=(-1.0, 1.0))):
+        assert max(z_scores(start, ends(wrap(broken), network, seed=2, chains=2000))) > SIGMAS
+
+
+def test_the_network_is_compiled_in_that_test():
+    x = torch.zeros(4, 1, 8, 8)
+    network = steep()
+    kernel = Compiled(LowPrecision(sgld(0.05, 0.05, clip=1.0, box=(-1.0, 1.0))))
+    state, _ = kernel.step(network.requires_grad_(False).eval(), kernel.init(network, x), None)
+    assert isinstance(state, Running) and isinstance(state.bound, Bound)
