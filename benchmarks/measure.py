@@ -26,7 +26,7 @@ class Peer:
     """A way that runs in a process of its own, with the Python of the peers' environment."""
 
     def __init__(self, name: str, *, steps: int) -> None:
-        command = [str(PEERS), "benchmarks/peer.py", name, str(steps)]
+        command = [str(PEERS), "-W", "ignore", "benchmarks/peer.py", name, str(steps)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self) -> float:
