@@ -16,7 +16,7 @@ EXAMPLES = """  erg train digits
   erg train --resume runs/mnist"""
 COMMON = """Every value of a recipe is an option; `erg train RECIPE --help` lists them.
 Often used:
-  --data.path PATH      train on this: a folder of pictures, IDX, .npy, .npz or .csv
+  --data.path PATH      a folder of pictures, IDX, .npy, .npz or .csv
   --steps N             updates
   --batch_size N        data rows an update
   --seed N              seeds weights, data order and chains

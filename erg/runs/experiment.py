@@ -73,8 +73,9 @@ class Experiment:
     def __init__(
         self, recipe: Recipe, folder: RunFolder, *, config: str | None = None, say: Callable[[str], Any] = str
     ) -> None:
-        self.recipe, self.folder, self.say = recipe, folder, say
+        self.recipe, self.folder = recipe, folder
         self.engine = Engine(recipe.device, recipe.precision, devices=recipe.devices)
+        self.say = say if self.engine.rank == 0 else str
         self.data = load(recipe.data.name, path=recipe.data.path, seed=recipe.seed)
         _check_rows(recipe, len(self.data.train), len(self.data.held_out))
         check_goals(recipe.goals)
