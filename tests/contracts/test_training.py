@@ -268,11 +268,11 @@ class TestTracker:
         path = tracker.images(500, "samples", x)
         assert path == tmp_path / "samples" / "step_00000500.png"
         with Image.open(path) as image:
-            assert image.mode == "RGB" and image.size == (3 * 8 + 2, 2 * 6 + 2)
+            assert image.mode == "RGB" and image.size == (3 * 32 + 2, 2 * 22 + 2)
         path = tracker.strip(500, "chain/noise", torch.zeros(2, 7, 1, 4, 6))
         assert path == tmp_path / "samples" / "chain_noise_00000500.png"
         with Image.open(path) as image:
-            assert image.mode == "L" and image.size == (7 * 8 + 2, 2 * 6 + 2)
+            assert image.mode == "L" and image.size == (7 * 32 + 2, 2 * 22 + 2)
         tracker.histogram(500, "energies", torch.tensor([1.0, 2.0, math.inf]))
         tracker.histogram(500, "nothing", torch.tensor([math.nan]))
         tracker.scalars(500, {"loss": 0.5})
@@ -293,11 +293,16 @@ class TestTracker:
         x = torch.full((3, 1, 2, 2), -1.0)
         x[0, 0, 0, 1], x[1, 0, 1, 0], x[2, 0, 1, 1] = 1.0, math.nan, 7.0
         picture = grid(x, columns=2)
-        assert picture.shape == (10, 10, 1)
-        assert picture[2:4, 2:4, 0].tolist() == [[0, 255], [0, 0]]
-        assert picture[2:4, 6:8, 0].tolist() == [[0, 0], [0, 0]]
-        assert picture[6:8, 2:4, 0].tolist() == [[0, 0], [0, 255]]
-        assert (picture[6:8, 6:8] == 96).all()
+        # Each pixel is a square of 16, so that a cell has 32.
+        assert picture.shape == (70, 70, 1)
+        squares = torch.ones(16, 16, dtype=torch.uint8)
+        for top, left, pixels in ((2, 2, [[0, 255], [0, 0]]), (2, 36, [[0, 0], [0, 0]]), (36, 2, [[0, 0], [0, 255]])):
+            shown = torch.from_numpy(picture[top : top + 32, left : left + 32, 0])
+            assert torch.equal(shown, torch.kron(torch.tensor(pixels, dtype=torch.uint8), squares))
+        assert (picture[36:68, 36:68] == 96).all()
+
+    def test_a_grid_of_large_images_is_not_magnified(self):
+        assert grid(torch.zeros(1, 3, 28, 28)).shape == (32, 32, 3)
 
     @pytest.mark.parametrize("shape", [(4, 2), (4, 2, 5, 5), (0, 1, 5, 5), (3, 5, 5)])
     def test_a_grid_of_what_is_no_image_is_refused(self, shape):
