@@ -35,9 +35,6 @@ from erg.training.rates import fitted, set_learning_rate
 from erg.training.state import restore, rng_states, set_rng_states, states
 from erg.training.tracking import Tracker
 
-LEAST = 4
-"""Rows that an evaluation needs on either side."""
-
 
 class Record(NamedTuple):
     """What a caller sees of an update.
@@ -77,7 +74,7 @@ class Experiment:
         self.engine = Engine(recipe.device, recipe.precision, devices=recipe.devices)
         self.say = say if self.engine.rank == 0 else str
         self.data = load(recipe.data.name, path=recipe.data.path, seed=recipe.seed)
-        _check_rows(recipe, len(self.data.train), len(self.data.held_out))
+        recipe.check_rows(len(self.data.train), len(self.data.held_out))
         check_goals(recipe.goals)
         _seed_everything(recipe.seed)
         self.energy: Energy = self.engine.energy(build_energy(recipe, self.data.shape, self.data.support))
@@ -291,16 +288,3 @@ def _seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
-
-
-def _check_rows(recipe: Recipe, train: int, held_out: int) -> None:
-    if train < recipe.batch_size:
-        raise UserError(
-            f"Recipe {recipe.name} updates on batches of {recipe.batch_size} rows, but there are {train} rows to "
-            f"train on; give --batch_size {train} or less."
-        )
-    if min(train, held_out) < LEAST:
-        raise UserError(
-            f"A run needs at least {LEAST} rows to train on and {LEAST} to hold out, a tenth of all, but there are "
-            f"{train} and {held_out}; give more data."
-        )

@@ -17,6 +17,8 @@ from erg.samplers.schedules import Schedule
 from erg.training.signals import Limits
 
 Shape = tuple[int, ...]
+LEAST = 4
+"""Rows that an evaluation needs on either side."""
 
 
 @dataclass
@@ -153,3 +155,20 @@ class Recipe:
             raise UserError(f"clip_gradients is positive or null, but this recipe has {self.clip_gradients}.")
         if not 0 <= self.average < 1:
             raise UserError(f"average is a decay in [0, 1), but this recipe has average={self.average}.")
+
+    def check_rows(self, train: int, held_out: int) -> None:
+        """Refuse data of fewer rows than a batch, or than an evaluation needs.
+
+        Raises:
+            UserError: If so.
+        """
+        if train < self.batch_size:
+            raise UserError(
+                f"Recipe {self.name} updates on batches of {self.batch_size} rows, but there are {train} rows to "
+                f"train on; give --batch_size {train} or less."
+            )
+        if min(train, held_out) < LEAST:
+            raise UserError(
+                f"A run needs at least {LEAST} rows to train on and {LEAST} to hold out, a tenth of all, but there are "
+                f"{train} and {held_out}; give more data."
+            )
