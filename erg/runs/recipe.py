@@ -169,6 +169,6 @@ class Recipe:
             )
         if min(train, held_out) < LEAST:
             raise UserError(
-                f"A run needs at least {LEAST} rows to train on and {LEAST} to hold out, a tenth of all, but there are "
-                f"{train} and {held_out}; give more data."
+                f"A run needs at least {LEAST} rows to train on and {LEAST} to hold out, a tenth of all, but there "
+                f"are {train} and {held_out}; give more data."
             )
