@@ -91,10 +91,24 @@ class Compiled(Kernel):
         if bound is None or (isinstance(bound, Bound) and bound.kernel is not self.kernel):
             bound = _bind(self.kernel, energy, state.inner, bound)
         if isinstance(bound, Bound):
-            inner, acceptance = bound(state.inner, draws.repeat(bound.draws, rng))
+            inner, acceptance = bound.run(state.inner, 1, rng)
         else:
             inner, acceptance = self.kernel.step(energy, state.inner, rng)
         return Running(inner, bound), acceptance
+
+    def run(
+        self, energy: EnergyLike, state: Running, steps: int, rng: Rng
+    ) -> tuple[Running, Float[Tensor, " batch"]]:
+        """Several steps, and the sum of their acceptances."""
+        if steps < 2 or isinstance(rng, Record):
+            return super().run(energy, state, steps, rng)
+        state, first = self.step(energy, state, rng)
+        if not isinstance(state.bound, Bound):
+            state, others = super().run(energy, state, steps - 1, rng)
+        else:
+            inner, others = state.bound.run(state.inner, steps - 1, rng)
+            state = Running(inner, state.bound)
+        return state, first + others
 
 
 class Bound:
@@ -108,11 +122,16 @@ class Bound:
         self.draws = step.draws
         self.values = as_inputs(settings(kernel), prepared[0].device if prepared else torch.device("cpu"))
 
-    def __call__(self, inner: Any, noise: list[Tensor]) -> tuple[Any, Tensor]:
-        """The next state and the acceptance."""
+    def run(self, inner: Any, steps: int, rng: Rng) -> tuple[Any, Float[Tensor, " batch"]]:
+        """The state after `steps` steps, and the sum of their acceptances."""
+        tensors, body = flatten(inner), self.step.program.body
+        accepted: Any = 0.0
         with torch.no_grad():
-            *tensors, acceptance = self.step.program.body(*self.prepared, *flatten(inner), *self.values, *noise)
-        return restore(inner, iter(tensors)), acceptance
+            for _ in range(steps):
+                noise = draws.repeat(self.draws, rng)
+                *tensors, acceptance = body(*self.prepared, *tensors, *self.values, *noise)
+                accepted = accepted + acceptance
+        return restore(inner, iter(tensors)), accepted
 
 
 class _Step(NamedTuple):
@@ -165,7 +184,7 @@ def _compile(kernel: Kernel, energy: EnergyLike, inner: Any, reads: Fingerprint)
     try:
         program = build(kernel, energy, inner, reads.tensors, noise)
         step = _Step(program, record.draws)
-        found, _ = Bound(step, kernel, (), program.prepare(*reads.tensors))(inner, noise)
+        found, _ = Bound(step, kernel, (), program.prepare(*reads.tensors)).run(inner, 1, Replay(noise))
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         return Eager(f"{type(error).__name__}: {lines[0]}")
