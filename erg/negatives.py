@@ -193,12 +193,13 @@ class Persistent(_Chains):
         order = draws.permutation(self.size, x.device, rng)
         if self.classes is None:
             return order[: len(x)]
-        if not isinstance(energy, Given):
+        given = _conditions(energy)
+        if not given:
             raise TypeError(
-                f"A buffer with classes needs energy.given(y), one class a row, but got {type(energy).__name__}; "
-                "condition the energy last, or leave classes out."
+                f"A buffer with classes needs energy.given(y), one class a row, but got {type(energy).__name__} "
+                "without a condition; condition the energy, or leave classes out."
             )
-        y = torch.as_tensor(energy.y, device=x.device).expand(len(x))
+        y = torch.as_tensor(given[0], device=x.device).expand(len(x))
         slots = torch.empty(len(x), dtype=torch.long, device=x.device)
         for label in y.unique():
             own = order[order % self.classes == label]
@@ -238,16 +239,18 @@ class Repeated(Negatives):
 
 def several(energy: EnergyLike, times: int) -> Energy:
     """The energy of `times` consecutive states for each row: conditions are repeated with their rows."""
-    if isinstance(energy, Given) and (y := _row_conditions(energy)) is not None:
-        return energy.energy.given(y.repeat_interleave(times, 0))
+    if isinstance(energy, Given) and _one_a_row(energy.y):
+        return energy.energy.given(torch.as_tensor(energy.y).repeat_interleave(times, 0))
     return as_energy(energy)
 
 
-def _row_conditions(energy: EnergyLike) -> Tensor | None:
-    """The conditions, one a row; None when there are none or all rows share one."""
-    if isinstance(energy, Given) and isinstance(energy.y, Tensor) and energy.y.ndim > 0:
-        return energy.y
-    return None
+def _conditions(energy: EnergyLike) -> list[Tensor | float]:
+    """All conditions, outermost first; they may sit inside a sum, a temperature or a clamp."""
+    return [part.y for part in as_energy(energy).modules() if isinstance(part, Given)]
+
+
+def _one_a_row(y: Tensor | float) -> bool:
+    return isinstance(y, Tensor) and y.ndim > 0
 
 
 class Every(Negatives):
@@ -282,11 +285,10 @@ class Every(Negatives):
         Raises:
             TypeError: If the energy has one condition a row.
         """
-        y = _row_conditions(energy)
-        if y is not None:
+        if any(map(_one_a_row, _conditions(energy))):
             raise TypeError(
-                f"Every reuses the negatives of another batch, but this energy has a condition for each of "
-                f"{len(y)} rows, which change with the batch; use the negatives without Every."
+                "Every reuses the negatives of another batch, but this energy has a condition for each row, "
+                "which changes with the batch; use the negatives without Every."
             )
         if self.last is None or self.calls % self.updates == 0:
             self.last = self.negatives(energy, x, rng)

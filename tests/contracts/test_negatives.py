@@ -290,5 +290,21 @@ def test_what_a_buffer_cannot_do_is_refused(rng):
         Persistent(Identity(), steps=1, size=10, classes=2)(Neural(flat), x, rng)
     with pytest.raises(ValueError, match="Class 0 has 3 slots, but the batch asks for 6"):
         Persistent(Identity(), steps=1, size=6, classes=2)(Neural(by_class).given(torch.zeros(6)), x, rng)
+
+
+@pytest.mark.parametrize(
+    "inside", [lambda e: e, lambda e: e / 2.0, lambda e: e + flat], ids=["given", "tempered", "sum"]
+)
+def test_negatives_of_another_batch_are_not_reused_for_other_conditions(inside, rng):
+    energy = inside(Neural(by_class).given(torch.zeros(6)))
     with pytest.raises(TypeError, match="Every reuses the negatives of another batch"):
-        Every(FromNoise(Identity(), steps=1), updates=2)(Neural(by_class).given(torch.zeros(6)), x, rng)
+        Every(FromNoise(Identity(), steps=1), updates=2)(energy, torch.zeros(6, 2), rng)
+
+
+def test_slots_have_the_class_of_a_condition_inside_a_sum(rng):
+    buffer = Persistent(ula(0.3), steps=20, size=60, fresh=0.0, classes=3)
+    y = torch.arange(15) % 3
+    for _ in range(60):
+        found = buffer((2.0 * Neural(by_class)).given(y) / 1.5, torch.zeros(15, 2), rng)
+    assert ((found - 10.0 * y[:, None]).abs() < 8).all()
+    assert ((buffer.positions - 10.0 * (torch.arange(60) % 3)[:, None]).abs() < 8).all()
