@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from erg.estimate import Estimate
     from erg.negatives import Every, FromData, FromNoise, Persistent, Repeated
     from erg.objectives import Gradient, Magnitude, MaximumLikelihood, Weighted
-    from erg.samplers import chain, mala, random_walk, sample, sgld, ula
+    from erg.samplers import mala, random_walk, sgld, ula
+    from erg.samplers.chain import chain, sample
     from erg.training import train
 
 __version__ = "0.1.0"

@@ -2,18 +2,15 @@ r"""The random draws of every kernel, in one place.
 
 Kernels ask here for noise instead of calling torch, for two reasons. A `torch.Generator` given by
 the caller is the only source of randomness, so the caller's global state is left alone. And a
-compiled step cannot hold a generator: `record` lists what a step draws, and `Replay` hands the same
-draws, made outside, back to it.
+compiled step cannot hold a generator: `Record` lists what a step draws, `repeat` draws the same again
+outside of the step, and `Replay` hands those tensors to it.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-Source = Callable[[Tensor], Tensor]
 
 
 class Replay:

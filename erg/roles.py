@@ -1,8 +1,9 @@
 """The roles. *An energy scores, a kernel moves, negatives supply, an objective compares, training repeats.*
 
 Every wrapper takes a role and returns the same role, so wrappers compose. A plain `nn.Module` or
-closure ``(batch, *event) -> (batch,)`` may stand wherever an energy is asked for. The other roles are
-abstract classes without code, so that recipes can name any class that plays them.
+closure ``(batch, *event) -> (batch,)`` can be used wherever an energy is expected. The other roles are
+abstract classes, so that a recipe can name any class that inherits from one. They say what a class must
+offer; the only code here is `Kernel.run`, which repeats `Kernel.step`.
 """
 
 from abc import ABC, abstractmethod
@@ -50,22 +51,25 @@ class Proposal(Move, Protocol):
         ...
 
 
+@runtime_checkable
 class State(Protocol):
     """What a kernel needs for its next step. Promises only the position."""
 
     @property
-    def x(self) -> Batch: ...
+    def x(self) -> Batch:
+        """Where each chain is."""
+        ...
 
 
 class Kernel(ABC):
     """Whether one goes. Pure: what changes is in the state."""
 
     @abstractmethod
-    def init(self, energy: EnergyLike, x: Batch) -> Any:
+    def init(self, energy: EnergyLike, x: Batch) -> State:
         """The state that starts at `x`."""
 
     @abstractmethod
-    def step(self, energy: EnergyLike, state: Any, rng: Rng) -> tuple[Any, PerRow]:
+    def step(self, energy: EnergyLike, state: Any, rng: Rng) -> tuple[State, PerRow]:
         """The next state, and the acceptance of each row in [0, 1]."""
 
     def run(self, energy: EnergyLike, state: Any, steps: int, rng: Rng) -> tuple[Any, PerRow]:
