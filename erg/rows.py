@@ -43,7 +43,7 @@ def where(
     return x.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), other)
 
 
-def positive(name: str, value: float | Tensor, of: Callable[..., object]) -> None:
+def positive(name: str, value: float | Tensor, *, of: Callable[..., object]) -> None:
     """Refuse a step size or scale that is not a positive finite number (or a tensor of such).
 
     Raises:

@@ -116,7 +116,7 @@ def check_energies(value: Any, x: Tensor) -> Float[Tensor, " batch"]:
     return value
 
 
-def check_event(x: Tensor, shape: tuple[int, ...], of: type) -> None:
+def check_event(x: Tensor, shape: tuple[int, ...], *, of: type) -> None:
     """Refuse states of another event shape, which would otherwise broadcast to a wrong energy.
 
     Raises:

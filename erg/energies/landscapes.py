@@ -14,8 +14,6 @@ from torch import Tensor
 from erg import draws, rows
 from erg.energies.energy import Energy, check_event
 
-Rng = torch.Generator | None
-
 
 class DoubleWell(Energy):
     r"""Two wells at :math:`x_1 = \pm a`, separated by a barrier of b nats; harmonic in the other directions.
@@ -36,9 +34,9 @@ class DoubleWell(Energy):
 
     def __init__(self, dimensions: int = 2, *, barrier: float = 4.0, well: float = 1.0) -> None:
         super().__init__()
-        _check_dimensions(dimensions, 1, DoubleWell)
-        rows.positive("barrier", barrier, DoubleWell)
-        rows.positive("well", well, DoubleWell)
+        _check_dimensions(dimensions, 1, of=DoubleWell)
+        rows.positive("barrier", barrier, of=DoubleWell)
+        rows.positive("well", well, of=DoubleWell)
         self.dimensions, self.barrier, self.well = dimensions, barrier, well
 
     @property
@@ -53,11 +51,13 @@ class DoubleWell(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""
-        check_event(x, (self.dimensions,), DoubleWell)
+        check_event(x, (self.dimensions,), of=DoubleWell)
         across = self.barrier * ((x[:, 0] / self.well).square() - 1).square()
         return across + x[:, 1:].square().sum(1) / 2
 
-    def exact_samples(self, n: int, rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "n dimensions"]:
+    def exact_samples(
+        self, n: int, rng: torch.Generator | None = None, *, like: Tensor | None = None
+    ) -> Float[Tensor, "n dimensions"]:
         """Independent draws by rejection, in the dtype and on the device of `like`."""
         x = draws.normal(_empty(like, n, self.dimensions), rng)
 
@@ -95,7 +95,7 @@ class MuellerBrown(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""
-        check_event(x, (2,), MuellerBrown)
+        check_event(x, (2,), of=MuellerBrown)
         height, a, b, c, centre_x, centre_y = x.new_tensor(self.terms).unbind(1)
         dx, dy = x[:, :1] - centre_x, x[:, 1:] - centre_y
         return (height * (a * dx.square() + b * dx * dy + c * dy.square()).exp()).sum(1)
@@ -121,8 +121,8 @@ class Funnel(Energy):
 
     def __init__(self, dimensions: int = 10, *, scale: float = 3.0) -> None:
         super().__init__()
-        _check_dimensions(dimensions, 2, Funnel)
-        rows.positive("scale", scale, Funnel)
+        _check_dimensions(dimensions, 2, of=Funnel)
+        rows.positive("scale", scale, of=Funnel)
         self.dimensions, self.scale = dimensions, scale
 
     @property
@@ -132,12 +132,14 @@ class Funnel(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""
-        check_event(x, (self.dimensions,), Funnel)
+        check_event(x, (self.dimensions,), of=Funnel)
         v, rest = x[:, 0], x[:, 1:]
         narrow = ((-v).exp() * rest.square().sum(1) + (self.dimensions - 1) * v) / 2
         return (v / self.scale).square() / 2 + narrow
 
-    def exact_samples(self, n: int, rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "n dimensions"]:
+    def exact_samples(
+        self, n: int, rng: torch.Generator | None = None, *, like: Tensor | None = None
+    ) -> Float[Tensor, "n dimensions"]:
         """Independent draws, in the dtype and on the device of `like`."""
         x = draws.normal(_empty(like, n, self.dimensions), rng)
         v = self.scale * x[:, :1]
@@ -166,8 +168,8 @@ class Rings(Energy):
         if not radii:
             raise ValueError("Rings needs at least one radius, but got none.")
         for radius in radii:
-            rows.positive("radius", radius, Rings)
-        rows.positive("width", width, Rings)
+            rows.positive("radius", radius, of=Rings)
+        rows.positive("width", width, of=Rings)
         self.radii, self.width = tuple(radii), width
 
     @property
@@ -177,11 +179,13 @@ class Rings(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""
-        check_event(x, (2,), Rings)
+        check_event(x, (2,), of=Rings)
         distance = (torch.linalg.vector_norm(x, dim=1, keepdim=True) - x.new_tensor(self.radii)) / self.width
         return -(-distance.square() / 2).logsumexp(1)
 
-    def exact_samples(self, n: int, rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "n 2"]:
+    def exact_samples(
+        self, n: int, rng: torch.Generator | None = None, *, like: Tensor | None = None
+    ) -> Float[Tensor, "n 2"]:
         """Independent draws by rejection, in the dtype and on the device of `like`."""
         template = _empty(like, n)
         volumes = template.new_tensor([self._volume(radius) for radius in self.radii])
@@ -229,11 +233,11 @@ class Rosenbrock(Energy):
 
     def __init__(self, dimensions: int = 2, *, along: float = 0.05, across: float = 5.0) -> None:
         super().__init__()
-        _check_dimensions(dimensions, 2, Rosenbrock)
+        _check_dimensions(dimensions, 2, of=Rosenbrock)
         if dimensions % 2:
             raise ValueError(f"Rosenbrock pairs its coordinates and needs an even number, but got {dimensions}.")
-        rows.positive("curvature along", along, Rosenbrock)
-        rows.positive("curvature across", across, Rosenbrock)
+        rows.positive("curvature along", along, of=Rosenbrock)
+        rows.positive("curvature across", across, of=Rosenbrock)
         self.dimensions, self.along, self.across = dimensions, along, across
 
     @property
@@ -243,11 +247,13 @@ class Rosenbrock(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""
-        check_event(x, (self.dimensions,), Rosenbrock)
+        check_event(x, (self.dimensions,), of=Rosenbrock)
         first, second = x[:, ::2], x[:, 1::2]
         return (self.along * (first - 1).square() + self.across * (second - first.square()).square()).sum(1)
 
-    def exact_samples(self, n: int, rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "n dimensions"]:
+    def exact_samples(
+        self, n: int, rng: torch.Generator | None = None, *, like: Tensor | None = None
+    ) -> Float[Tensor, "n dimensions"]:
         """Independent draws, in the dtype and on the device of `like`."""
         noise = draws.normal(_empty(like, n, self.dimensions), rng)
         first = 1 + noise[:, ::2] / math.sqrt(2 * self.along)
@@ -255,7 +261,9 @@ class Rosenbrock(Energy):
         return torch.stack([first, second], dim=2).flatten(1)
 
 
-def _rejection(propose: Callable[[Tensor], tuple[Tensor, Tensor]], like: Tensor, rng: Rng) -> Tensor:
+def _rejection(
+    propose: Callable[[Tensor], tuple[Tensor, Tensor]], like: Tensor, rng: torch.Generator | None
+) -> Tensor:
     """One accepted proposal an entry. `propose` gives candidates and the logs of their acceptance probabilities."""
     accepted = torch.empty_like(like)
     pending: Bool[Tensor, " n"] = torch.ones_like(like, dtype=torch.bool)
@@ -271,6 +279,6 @@ def _empty(like: Tensor | None, *shape: int) -> Tensor:
     return torch.empty(shape) if like is None else like.new_empty(shape)
 
 
-def _check_dimensions(dimensions: int, least: int, of: type) -> None:
+def _check_dimensions(dimensions: int, least: int, *, of: type) -> None:
     if dimensions < least:
         raise ValueError(f"{of.__name__} needs at least {least} dimensions, but got {dimensions}.")

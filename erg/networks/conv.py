@@ -47,9 +47,9 @@ class ConvNet(nn.Module):
         bound: float | None = None,
     ) -> None:
         super().__init__()
-        check_sizes("channels", channels, ConvNet)
-        check_sizes("hidden widths", (hidden,), ConvNet)
-        inputs, height, width = check_image(shape, SMALLEST, ConvNet)
+        check_sizes("channels", channels, of=ConvNet)
+        check_sizes("hidden widths", (hidden,), of=ConvNet)
+        inputs, height, width = check_image(shape, SMALLEST, of=ConvNet)
         stages: list[nn.Module] = [
             convolution(inputs, channels[0], 5, stride=2, padding=4, spectral=spectral),
             activation(),

@@ -22,7 +22,7 @@ def convolution(inputs: int, outputs: int, size: int, *, stride: int = 1, paddin
     return _normalised(nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding), spectral)
 
 
-def check_sizes(name: str, sizes: Sequence[int], of: type) -> None:
+def check_sizes(name: str, sizes: Sequence[int], *, of: type) -> None:
     """Refuse an empty list of sizes, and sizes below 1.
 
     Raises:
@@ -32,7 +32,7 @@ def check_sizes(name: str, sizes: Sequence[int], of: type) -> None:
         raise ValueError(f"{of.__name__} needs one or more positive {name}, but got {tuple(sizes)}.")
 
 
-def check_image(shape: Sequence[int], smallest: int, of: type) -> tuple[int, int, int]:
+def check_image(shape: Sequence[int], smallest: int, *, of: type) -> tuple[int, int, int]:
     """(channels, height, width) of an image that is large enough.
 
     Raises:

@@ -39,8 +39,8 @@ class MLP(nn.Module):
         bound: float | None = None,
     ) -> None:
         super().__init__()
-        check_sizes("event sizes", shape, MLP)
-        check_sizes("hidden widths", hidden, MLP)
+        check_sizes("event sizes", shape, of=MLP)
+        check_sizes("hidden widths", hidden, of=MLP)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise([math.prod(shape), *hidden]):
             layers += [linear(inputs, outputs, spectral=spectral), activation()]

@@ -53,9 +53,9 @@ class WideResNet(nn.Module):
         bound: float | None = None,
     ) -> None:
         super().__init__()
-        check_sizes("channels", channels, WideResNet)
-        check_sizes("widening factors and block counts", (widen, blocks), WideResNet)
-        inputs, _, _ = check_image(shape, 2 ** len(channels), WideResNet)
+        check_sizes("channels", channels, of=WideResNet)
+        check_sizes("widening factors and block counts", (widen, blocks), of=WideResNet)
+        inputs, _, _ = check_image(shape, 2 ** len(channels), of=WideResNet)
         widths = [widen * width for width in channels]
         scale = 1 / math.sqrt(blocks * len(channels) + attention)
         layers: list[nn.Module] = [convolution(inputs, widths[0], 3, padding=1, spectral=spectral)]
