@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from erg.data.dataset import Dataset
@@ -10,6 +9,7 @@ from erg.data.digits import digits
 from erg.data.mnist import cache, complete, find, mnist
 from erg.data.sources import KINDS, from_path
 from erg.errors import UserError
+from erg.nearest import hint
 from erg.support import Box, Real, Support
 
 _OWN = "yours, with --data.path=PATH"
@@ -76,8 +76,7 @@ def _check(name: str | None, path: Path | str | None) -> None:
     if path is None and not name:
         raise UserError(f"Expected a data set, but got neither a name nor a path; name one of {_NAMES}.")
     if name and name not in _BUILT_IN | _PATH_ONLY:
-        near = get_close_matches(name, [*_BUILT_IN, *_PATH_ONLY], n=1)
-        hint = f"did you mean {near[0]}?" if near else "choose one of them, or give --data.path."
-        raise UserError(f"Data sets are {_NAMES}, but got {name!r}; {hint}")
+        near = hint(name, [*_BUILT_IN, *_PATH_ONLY]) or "; choose one of them, or give --data.path."
+        raise UserError(f"Data sets are {_NAMES}, but got {name!r}{near}")
     if path is None and name in _PATH_ONLY:
         raise UserError(f"{name!r} needs data of your own, but got no path; give --data.path, {KINDS}.")

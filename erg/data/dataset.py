@@ -69,7 +69,7 @@ class Dataset:
     columns: tuple[str, ...] | None = None
 
 
-def images(name: str, train: Split, held_out: Split) -> Dataset:
+def image_set(name: str, train: Split, held_out: Split) -> Dataset:
     """A data set of images, (n, channels, height, width) in [-1, 1]."""
     return Dataset(name, train, held_out, tuple(train.x.shape[1:]), Box(-1.0, 1.0))
 

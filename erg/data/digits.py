@@ -5,7 +5,7 @@ They are the test part of the UCI set "Optical Recognition of Handwritten Digits
 
 import torch
 
-from erg.data.dataset import Dataset, Split, hold_out, images
+from erg.data.dataset import Dataset, Split, hold_out, image_set
 
 HELD_OUT = 0.2
 _SPLIT_SEED = 0
@@ -22,4 +22,4 @@ def digits() -> Dataset:
     grey, label = load_digits(return_X_y=True)
     x = torch.from_numpy(grey).float().div(8.0).sub(1.0).reshape(-1, 1, 8, 8)
     everything = Split(x, torch.from_numpy(label).long())
-    return images("digits", *hold_out(everything, name="digits", seed=_SPLIT_SEED, fraction=HELD_OUT))
+    return image_set("digits", *hold_out(everything, name="digits", seed=_SPLIT_SEED, fraction=HELD_OUT))

@@ -11,7 +11,7 @@ from torch import Tensor
 from erg.data.arrays import grey_levels, numbers, pixels
 from erg.data.dataset import Scaling
 from erg.data.images import SUFFIXES, as_grey, list_images, read_image
-from erg.data.sources import exists, read_file
+from erg.data.sources import read_file, refuse_missing
 from erg.errors import UserError
 
 Labelled = tuple[Tensor, list[str]]
@@ -44,7 +44,7 @@ def read_inputs(
 
 
 def _parts(path: Path, shape: tuple[int, ...]) -> Iterator[Labelled]:
-    exists(path)
+    refuse_missing(path)
     if path.is_dir():
         for file in list_images(path):
             yield _picture(file, shape)

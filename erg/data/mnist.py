@@ -18,7 +18,7 @@ from typing import NamedTuple
 from urllib.request import urlopen
 
 from erg.data.arrays import labels, pixels, with_channels
-from erg.data.dataset import Dataset, Split, images
+from erg.data.dataset import Dataset, Split, image_set
 from erg.data.idx import read_idx
 from erg.errors import UserError
 from erg.files import write_atomically
@@ -66,7 +66,7 @@ def read_folder(folder: Path, name: str) -> Dataset:
     Raises:
         UserError: If a file is missing or damaged, or images and labels differ in number.
     """
-    return images(name, *(_read_part(folder, part) for part in ("train", "t10k")))
+    return image_set(name, *(_read_part(folder, part) for part in ("train", "t10k")))
 
 
 def find() -> Path | None:

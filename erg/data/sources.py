@@ -8,8 +8,7 @@ import torch
 
 from erg.data import images, mnist
 from erg.data.arrays import labels, numbers, pixels, read_arrays, with_channels
-from erg.data.dataset import Dataset, Split, hold_out
-from erg.data.dataset import images as image_set
+from erg.data.dataset import Dataset, Split, hold_out, image_set
 from erg.data.idx import read_idx
 from erg.data.tables import column_names, read_csv, standardised
 from erg.errors import UserError
@@ -24,7 +23,7 @@ def from_path(path: Path, *, seed: int) -> Dataset:
     Raises:
         UserError: If the path is missing, of an unknown kind, or its content is not fit.
     """
-    exists(path)
+    refuse_missing(path)
     name = path.resolve().name
     if path.is_dir() and _is_mnist_like(path):
         return mnist.read_folder(path, name)
@@ -40,7 +39,7 @@ def from_path(path: Path, *, seed: int) -> Dataset:
     return image_set(name, *hold_out(Split(x, labels(y, len(x), path)), name=str(path), seed=seed))
 
 
-def exists(path: Path) -> None:
+def refuse_missing(path: Path) -> None:
     """Refuse a path at which there is nothing.
 
     Raises:

@@ -40,8 +40,8 @@ def test_a_missing_path_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("mnits", "did you mean mnist"),
-        ("Digits", "did you mean digits"),
+        ("mnits", "did you mean 'mnist'"),
+        ("Digits", "did you mean 'digits'"),
         (None, "neither a name nor a path"),
         ("", "neither a name nor a path"),
         ("zebra", "choose one of them"),
