@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Averaged:
     """A copy of an energy whose parameters and buffers follow those of the original slowly.
 
-    Whole numbers among the buffers are copied, not averaged. `energy` is in evaluation mode and its
-    parameters need no gradient.
+    Whole numbers among the buffers are copied, not averaged, and infinities stay, as in a mask. `energy` is
+    in evaluation mode and its parameters need no gradient.
 
     Args:
         energy: The energy that is trained; on its device already.
@@ -49,15 +49,15 @@ class Averaged:
         """Take one step towards the energy as it is now; call it after each optimiser step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        smooth, targets = [], []
-        for average, target in zip(_tensors(self.energy), _tensors(self._source), strict=True):
+        parameters = list(self.energy.parameters())
+        if parameters:
+            torch._foreach_lerp_(parameters, [target.detach() for target in self._source.parameters()], 1 - decay)
+        for average, target in zip(self.energy.buffers(), self._source.buffers(), strict=True):
             if average.is_floating_point():
-                smooth.append(average)
-                targets.append(target.detach())
+                # Where both are the same infinity their difference would be NaN.
+                average.copy_(torch.where(average == target, target, average.lerp(target, 1 - decay)))
             else:
                 average.copy_(target)
-        if smooth:
-            torch._foreach_lerp_(smooth, targets, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights and the number of updates."""
@@ -67,7 +67,3 @@ class Averaged:
         """Go on where the saved one stopped."""
         self.updates = state["updates"]
         self.energy.load_state_dict(state["energy"])
-
-
-def _tensors(energy: nn.Module) -> list[Tensor]:
-    return [*energy.parameters(), *energy.buffers()]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.energies.energy import as_energy
+from erg.errors import UserError
 from erg.negatives import Persistent
 from erg.roles import EnergyLike, Kernel, Loss, Objective
 from erg.training.scaling import scaled
@@ -45,9 +46,9 @@ class Event(NamedTuple):
         step: The update, counted from 1.
         kind: ``"skip"``: a batch was not followed. ``"repair"``: chains that were not finite restarted.
             ``"recovery"``: training went back. ``"stop"``: it was given up.
-        signal: What went wrong: ``non-finite``, ``gradient``, ``energy``, ``drift``, ``gap``, ``separation``,
-            ``saturation``, ``flat``, ``chains``, ``gradients``,
-            ``weights``.
+        signal: What went wrong. Of the numbers of an update: ``energy``, ``gap``, ``separation``, ``drift``,
+            ``saturation``, ``gradient`` (too steep) and ``flat`` (its norm vanished). Not finite: ``non-finite``
+            (this batch only), ``chains``, ``gradients`` (several batches in a row) and ``weights``.
         detail: The number that was seen and the one that was allowed, in words.
         action: What was done, in words.
     """
@@ -157,9 +158,13 @@ class Guard:
 
         Raises:
             DivergenceError: If training went back or skipped more often than allowed.
+            UserError: If there is a number that is not finite before the first update.
         """
-        if not len(self._snapshots):
-            self._snapshots.take(self.step, self.learning_rate_factor)
+        if not len(self._snapshots) and not self._snapshots.take(self.step, self.learning_rate_factor):
+            raise UserError(
+                "Guard needs finite weights, buffers, optimiser and chains before the first update, but some are "
+                "not finite; start from others, and register a mask of infinities with persistent=False."
+            )
         for loss in losses:
             self.step += 1
             self._check(loss)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from erg.energies import Neural
+from erg.errors import UserError
 from erg.negatives import Every, FromData, FromNoise, Persistent
 from erg.objectives import MaximumLikelihood, Weighted
 from erg.roles import Kernel
@@ -71,6 +72,19 @@ def same(first, second):
     if isinstance(first, list | tuple):
         return len(first) == len(second) and all(map(same, first, second))
     return first == second
+
+
+def test_a_start_that_is_not_finite_is_refused():
+    run = Run()
+    run.poison()
+    with pytest.raises(UserError, match="finite weights, buffers, optimiser and chains before the first update"):
+        next(run.losses())
+
+
+def test_a_mask_of_infinities_is_no_divergence():
+    run = Run()
+    run.energy.register_buffer("mask", torch.tensor([-math.inf, 0.0]), persistent=False)
+    assert len(list(run.losses(0, 30))) == 30 and not run.guard.events
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

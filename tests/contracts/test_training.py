@@ -76,6 +76,15 @@ class TestAveraged:
         assert not any(p.requires_grad for p in average.energy.parameters())
         assert all((p == q).all() for p, q in zip(energy.parameters(), before, strict=True))
 
+    def test_a_mask_of_infinities_stays(self):
+        energy = nn.Linear(2, 1)
+        energy.register_buffer("mask", torch.tensor([-math.inf, 1.0]))
+        average = Averaged(energy, 0.9)
+        average.update()
+        energy.mask[1] = 3.0
+        average.update()
+        assert average.energy.mask[0] == -math.inf and 1 < average.energy.mask[1] < 3
+
     def test_state_comes_back(self):
         energy, other = Tied(), Tied()
         average, second = Averaged(energy, 0.9), Averaged(other, 0.9)
