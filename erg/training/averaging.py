@@ -49,7 +49,7 @@ class Averaged:
         """Take one step towards the energy as it is now; call it after each optimiser step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        parameters = list(self.energy.parameters())
+        parameters = [parameter.detach() for parameter in self.energy.parameters()]
         if parameters:
             torch._foreach_lerp_(parameters, [target.detach() for target in self._source.parameters()], 1 - decay)
         for average, target in zip(self.energy.buffers(), self._source.buffers(), strict=True):

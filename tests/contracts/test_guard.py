@@ -83,7 +83,8 @@ def test_a_start_that_is_not_finite_is_refused():
 
 def test_a_mask_of_infinities_is_no_divergence():
     run = Run()
-    run.energy.register_buffer("mask", torch.tensor([-math.inf, 0.0]), persistent=False)
+    for energy in (run.energy, run.averaged.energy):
+        energy.register_buffer("mask", torch.tensor([-math.inf, 0.0]), persistent=False)
     assert len(list(run.losses(0, 30))) == 30 and not run.guard.events
 
 
