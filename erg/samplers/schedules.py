@@ -191,6 +191,11 @@ def with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any:
     return changed
 
 
+def has_setting(kernel: Any, name: str) -> bool:
+    """Whether `with_setting` finds a setting called `name` in `kernel`."""
+    return _with_setting(kernel, name, lambda value: value) is not None
+
+
 def _with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any | None:
     """The changed copy, or None when the setting is nowhere in `kernel`."""
     if not is_dataclass(kernel) or isinstance(kernel, type):

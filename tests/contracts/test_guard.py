@@ -309,6 +309,9 @@ def test_scaling_changes_step_sizes_and_leaves_other_kernels_alone():
     assert scaled(mala(0.4), 0.5) == mala(0.2)
     assert scaled(sgld(10.0, 0.005, clip=0.03), 0.25) == sgld(2.5, 0.0025, clip=0.03)
     assert scaled(random_walk(0.4), 0.5) == random_walk(0.4)
+    assert scaled(ula(torch.tensor([0.2, 0.4])), 0.5).move.step_size.tolist() == pytest.approx([0.1, 0.2])
+    scheduled = scaled(Scheduled(sgld(10.0, 0.005), {"noise": Constant(0.1)}), 0.25)
+    assert scheduled.at(3) == sgld(2.5, 0.05)
 
 
 def test_restarts_take_what_is_outside_or_everything(rng):
