@@ -76,8 +76,10 @@ def test_a_kill_at_a_random_moment_loses_nothing(tmp_path):
     started = time.monotonic()
     checkpoints.save(payload(0))
     duration = time.monotonic() - started
-    done = 0
-    for _ in range(20):
+    done = kills = 0
+    # A busy machine may kill many children before their first save: go on until some were killed later.
+    while kills < 20 or done <= 5:
+        kills += 1
         reader, writer = os.pipe()
 
         def save_for_ever(step=done, writer=writer):
@@ -97,7 +99,6 @@ def test_a_kill_at_a_random_moment_loses_nothing(tmp_path):
         step = whole(checkpoints.load(notify=pytest.fail))
         assert step in (done, done + 1)
         done = step
-    assert done > 5
     checkpoints.save(payload(done + 1))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
 
