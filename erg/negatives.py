@@ -67,7 +67,7 @@ class FromData(_Chains):
     """
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
-        """One negative a data row."""
+        """One negative per data row."""
         return self._run(energy, x, x, rng)
 
 
@@ -83,14 +83,14 @@ class FromNoise(_Chains):
     """
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
-        """One negative a data row."""
+        """One negative per data row."""
         return self._run(energy, support_of(energy).initial(tuple(x.shape), rng, like=x), x, rng)
 
 
 class Persistent(_Chains):
     """Chains that go on from one update to the next: persistent contrastive divergence.
 
-    A buffer holds one position a slot. Each call draws distinct slots, restarts a fraction of them at
+    A buffer holds one position per slot. Each call draws distinct slots, restarts a fraction of them at
     noise, moves them, and writes every chain back **to its own slot**; first-in-first-out writing
     would let a few hundred chains replace all others. A chain that is no longer finite is returned, so
     that it is seen, but its slot restarts at noise. Positions are kept, never energies: those are
@@ -98,8 +98,8 @@ class Persistent(_Chains):
 
     Args:
         kernel: What moves the chains.
-        steps: Transitions a call.
-        size: Slots in the buffer; at least the number of negatives a call.
+        steps: Transitions per call.
+        size: Slots in the buffer; at least the number of negatives per call.
         fresh: The chance that a drawn chain restarts at noise.
         dtype: How positions are stored. float16 halves the memory and keeps pixels in [-1, 1] to 0.0005.
         classes: With a number, every slot belongs to a class, and for ``energy.given(y)`` each row's
@@ -136,7 +136,7 @@ class Persistent(_Chains):
         self.positions: Tensor | None = None
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
-        """One negative a data row.
+        """One negative per data row.
 
         Raises:
             ValueError: If there are more rows than slots, or the event is not the buffer's.
@@ -189,14 +189,14 @@ class Persistent(_Chains):
             )
 
     def _slots(self, energy: EnergyLike, x: Tensor, rng: Rng) -> Tensor:
-        """Distinct slots, one a row; of the row's class when slots have classes."""
+        """Distinct slots, one per row; of the row's class when slots have classes."""
         order = draws.permutation(self.size, x.device, rng)
         if self.classes is None:
             return order[: len(x)]
         given = _conditions(energy)
         if not given:
             raise TypeError(
-                f"A buffer with classes needs energy.given(y), one class a row, but got {type(energy).__name__} "
+                f"A buffer with classes needs energy.given(y), one class per row, but got {type(energy).__name__} "
                 "without a condition; condition the energy, or leave classes out."
             )
         y = torch.as_tensor(given[0], device=x.device).expand(len(x))
@@ -214,11 +214,11 @@ class Persistent(_Chains):
 
 
 class Repeated(Negatives):
-    """Several negatives a data row.
+    """Several negatives per data row.
 
     Args:
-        negatives: Supplies one negative a row.
-        times: How many a row.
+        negatives: Supplies one negative per row.
+        times: How many per row.
     """
 
     def __init__(self, negatives: Negatives, times: int) -> None:
@@ -233,7 +233,7 @@ class Repeated(Negatives):
         return self.negatives.monitor
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
-        """`times` negatives a data row, shape (times * batch, *event)."""
+        """`times` negatives per data row, shape (times * batch, *event)."""
         return self.negatives(several(energy, self.times), x.repeat_interleave(self.times, 0), rng)
 
 
@@ -283,7 +283,7 @@ class Every(Negatives):
         """Fresh negatives at calls 0, k, 2k, ...; the former ones otherwise.
 
         Raises:
-            TypeError: If the energy has one condition a row.
+            TypeError: If the energy has one condition per row.
         """
         if any(map(_one_a_row, _conditions(energy))):
             raise TypeError(

@@ -38,7 +38,7 @@ class Move(Protocol):
     needs_gradient: ClassVar[bool]
 
     def propose(self, source: Evaluated, rng: Rng) -> Batch:
-        """One candidate a row."""
+        """One candidate per row."""
         ...
 
 
@@ -91,7 +91,7 @@ class Negatives(ABC):
 
     @abstractmethod
     def __call__(self, energy: EnergyLike, x: Batch, rng: Rng = None) -> Batch:
-        """States to hold against the batch `x`, usually one a row."""
+        """States to hold against the batch `x`, usually one per row."""
 
 
 class Loss(NamedTuple):

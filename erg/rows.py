@@ -22,7 +22,7 @@ def finite(x: Float[Tensor, "batch *event"]) -> Bool[Tensor, " batch"]:
 
 
 def spread(weight: float | Tensor, x: Float[Tensor, "batch *event"]) -> float | Tensor:
-    """A scalar as it is, or one weight a row, shaped to multiply `x` without changing its dtype.
+    """A scalar as it is, or one weight per row, shaped to multiply `x` without changing its dtype.
 
     Raises:
         ValueError: If `weight` is neither a scalar nor of shape (batch,).
@@ -31,7 +31,7 @@ def spread(weight: float | Tensor, x: Float[Tensor, "batch *event"]) -> float | 
         return weight
     if weight.shape != x.shape[:1]:
         raise ValueError(
-            f"A weight is a scalar or one number a row, shape ({len(x)},), but got shape {tuple(weight.shape)}."
+            f"A weight is a scalar or one number per row, shape ({len(x)},), but got shape {tuple(weight.shape)}."
         )
     return weight.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 

@@ -64,7 +64,7 @@ class Box:
 
 @dataclass(frozen=True)
 class _Lattice:
-    """Two values an entry; `Binary` and `Spin` say which."""
+    """Two values per entry; `Binary` and `Spin` say which."""
 
     values = (0.0, 1.0)
 
@@ -110,7 +110,7 @@ class Spin(_Lattice):
 
 @dataclass(frozen=True)
 class OneHot:
-    """Arrays whose last axis is a unit vector: one category a site."""
+    """Arrays whose last axis is a unit vector: one category per site."""
 
     def contains(self, x: Float[Tensor, "batch *event"]) -> Bool[Tensor, " batch"]:
         """Which rows have exactly one 1 along the last axis of every site, and 0 elsewhere."""

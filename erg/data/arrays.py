@@ -129,16 +129,16 @@ def with_channels(array: Array, source: Path | str) -> Array:
 
 
 def labels(array: Array | None, rows: int, source: Path | str) -> Int[Tensor, " n"] | None:
-    """Labels as int64, one a row; None stays None.
+    """Labels as int64, one per row; None stays None.
 
     Raises:
-        UserError: If they are not whole numbers, or not one a row.
+        UserError: If they are not whole numbers, or not one per row.
     """
     if array is None:
         return None
     if array.shape != (rows,):
         raise UserError(
-            f"{source} should have one label a row, shape ({rows},), but y has shape {array.shape}; fix y."
+            f"{source} should have one label per row, shape ({rows},), but y has shape {array.shape}; fix y."
         )
     numbers(array, f"y of {source}")
     if not (array == np.floor(array)).all():

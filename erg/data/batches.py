@@ -67,14 +67,14 @@ def batches(
 
     Args:
         x: The rows, on any device.
-        batch_size: Rows a batch.
+        batch_size: Rows per batch.
         seed: Names the sequence of batches.
         start: The number of the first batch, counted from 0: the step to resume from.
         noise: Standard deviation of Gaussian noise added to the rows, then cut off at the faces of a `Box`.
         dequantise: Spread each of the 256 grey levels of a `Box` evenly over its share of it, level k over
             [k, k + 1) / 256 of its width: bytes become a density with no atoms, and stay inside.
         support: Where the rows live. Noise needs `Box` or `Real`, dequantisation `Box`.
-        labels: One a row.
+        labels: One per row.
 
     Raises:
         UserError: If there are fewer rows than `batch_size`.
@@ -149,4 +149,4 @@ def _check(x: Tensor, batch_size: int, *, seed: int, start: int, labels: Tensor 
             f"set the batch size to {max(len(x), 1)} or less."
         )
     if labels is not None and labels.shape != x.shape[:1]:
-        raise ValueError(f"batches() needs one label a row, shape ({len(x)},), but got {tuple(labels.shape)}.")
+        raise ValueError(f"batches() needs one label per row, shape ({len(x)},), but got {tuple(labels.shape)}.")

@@ -1,6 +1,6 @@
 """The IDX format: big-endian arrays, the format of MNIST.
 
-A file is four bytes (0, 0, type, dimensions), one 32-bit size a dimension, then the values, the last
+A file is four bytes (0, 0, type, dimensions), one 32-bit size per dimension, then the values, the last
 dimension fastest. Gzip is recognised by its first two bytes, not by the name.
 """
 

@@ -1,6 +1,6 @@
 """Picture files, one or a folder of them.
 
-A picture is grey or RGB with 8 bits a channel. An alpha channel that is opaque everywhere is dropped, a palette is
+A picture is grey or RGB with 8 bits per channel. An alpha channel that is opaque everywhere is dropped, a palette is
 looked up, the camera's orientation tag is obeyed. A picture stored in colour whose three channels are equal
 everywhere can be read as grey; beyond that nothing is converted, resized or cropped, but refused.
 """
@@ -125,7 +125,7 @@ def _labels(folder: Path, files: list[Path]) -> torch.Tensor | None:
     for file, depth in zip(files, depths, strict=True):
         if depth != 2:
             raise UserError(
-                f"Pictures should lie all in {folder} or all one folder below it, one folder a label, "
+                f"Pictures should lie all in {folder} or all one folder below it, one folder per label, "
                 f"but {file} does not; move it."
             )
     names = sorted({file.parent.name for file in files})

@@ -29,7 +29,7 @@ class WeightedSum(Energy):
 
     Args:
         energies: The experts.
-        weights: One weight an expert: a number, a zero-dimensional tensor (a parameter is learned), or a
+        weights: One weight per expert: a number, a zero-dimensional tensor (a parameter is learned), or a
             tensor with one number per chain. Weights are not saved with the energy; parameters are.
 
     Raises:
@@ -40,7 +40,7 @@ class WeightedSum(Energy):
         super().__init__()
         if not energies or len(energies) != len(weights):
             raise ValueError(
-                f"WeightedSum needs one weight an energy and at least one, but got {len(energies)} energies "
+                f"WeightedSum needs one weight per energy and at least one, but got {len(energies)} energies "
                 f"and {len(weights)} weights."
             )
         experts = [as_energy(energy) for energy in energies]
@@ -83,7 +83,7 @@ class Given(Energy):
 
     Args:
         energy: Written as ``forward(x, y)``.
-        y: One condition for all chains (a number or a zero-dimensional tensor), or one a row. A floating
+        y: One condition for all chains (a number or a zero-dimensional tensor), or one per row. A floating
             condition is given to the energy in the dtype of x.
     """
 
@@ -99,7 +99,7 @@ class Given(Energy):
         """Energies of shape (batch,) under the fixed condition.
 
         Raises:
-            ValueError: If there is neither one condition nor one a row.
+            ValueError: If there is neither one condition nor one per row.
         """
         if not isinstance(self.y, Tensor):
             dtype = x.dtype if isinstance(self.y, float) else torch.long
@@ -107,7 +107,7 @@ class Given(Energy):
         y = self.y.expand(len(x)) if self.y.ndim == 0 else self.y
         if len(y) != len(x):
             raise ValueError(
-                f"given() takes one condition, or one a row, but has {len(y)} conditions for {len(x)} rows; "
+                f"given() takes one condition, or one per row, but has {len(y)} conditions for {len(x)} rows; "
                 "repeat the condition for every row."
             )
         return self.energy(x, y.to(x.dtype) if y.is_floating_point() else y)
@@ -191,7 +191,7 @@ class Mixture(Energy):
         fits = weights is None or (weights.shape == (len(energies),) and bool((weights > 0).all()))
         if not energies or not fits:
             raise ValueError(
-                f"Mixture needs one positive weight a component, but got {len(energies)} components "
+                f"Mixture needs one positive weight per component, but got {len(energies)} components "
                 f"and weights {weights}."
             )
         components = [as_energy(energy) for energy in energies]

@@ -99,7 +99,7 @@ def as_energy(energy: EnergyLike) -> Energy:
 
 
 def check_energies(value: Any, x: Tensor) -> Float[Tensor, " batch"]:
-    """Return `value` if it is one number a row.
+    """Return `value` if it is one number per row.
 
     Raises:
         TypeError: If it is not a tensor.
@@ -110,7 +110,7 @@ def check_energies(value: Any, x: Tensor) -> Float[Tensor, " batch"]:
     if value.shape != x.shape[:1]:
         hint = "; return energy.squeeze(-1)" if value.shape == (*x.shape[:1], 1) else ""
         raise ValueError(
-            f"An energy returns one number a row, shape ({len(x)},), but this one returned "
+            f"An energy returns one number per row, shape ({len(x)},), but this one returned "
             f"{tuple(value.shape)}{hint}."
         )
     return value

@@ -110,7 +110,7 @@ class GaussianMixture(Energy):
         weights = means.new_ones(components) if weights is None else weights
         if components == 0 or weights.shape != (components,) or not bool((weights > 0).all()):
             raise ValueError(
-                f"GaussianMixture needs one positive weight a component, but got {components} components "
+                f"GaussianMixture needs one positive weight per component, but got {components} components "
                 f"and weights {weights.tolist()}."
             )
         pairs = [_factored(each, means.shape[1:]) for each in covariances]

@@ -156,7 +156,7 @@ class Rings(Energy):
     with the normal distribution function Phi. At the origin, where the norm has a kink, the gradient is 0.
 
     Args:
-        radii: One a ring.
+        radii: One per ring.
         width: s.
 
     Raises:
@@ -264,7 +264,7 @@ class Rosenbrock(Energy):
 def _rejection(
     propose: Callable[[Tensor], tuple[Tensor, Tensor]], like: Tensor, rng: torch.Generator | None
 ) -> Tensor:
-    """One accepted proposal an entry. `propose` gives candidates and the logs of their acceptance probabilities."""
+    """One accepted proposal per entry. `propose` gives candidates and the logs of their acceptance probabilities."""
     accepted = torch.empty_like(like)
     pending: Bool[Tensor, " n"] = torch.ones_like(like, dtype=torch.bool)
     while bool(pending.any()):

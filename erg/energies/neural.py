@@ -1,4 +1,4 @@
-"""Any network or closure with one output a row, read as an energy."""
+"""Any network or closure with one output per row, read as an energy."""
 
 from collections.abc import Callable
 from typing import Any

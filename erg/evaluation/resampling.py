@@ -23,7 +23,7 @@ REPEATS = 200
 
 
 def groups(rows: int, count: int = GROUPS) -> Int[Tensor, " rows"]:
-    """Which group each row belongs to; at most one group a row.
+    """Which group each row belongs to; at most one group per row.
 
     The assignment is shuffled, the same at every call: rows of a data set often come in a periodic or
     sorted order of their classes, and a group must not be one class.

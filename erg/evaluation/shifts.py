@@ -22,7 +22,7 @@ BLUR = 1 / 14
 def shifted(x: Float[Tensor, "batch *event"], rng: Rng = None) -> dict[str, Tensor]:
     """Shifted versions of each row by name: noise for any event, three more for images.
 
-    Images, rows of shape (channels, height, width) with 4 pixels or more a side, give noise, blurred,
+    Images, rows of shape (channels, height, width) with 4 pixels or more per side, give noise, blurred,
     flipped and shrunk; other rows give noise only.
     """
     noisy = {"noise": noise(x, rng)}
@@ -32,7 +32,7 @@ def shifted(x: Float[Tensor, "batch *event"], rng: Rng = None) -> dict[str, Tens
 
 
 def is_image(x: Float[Tensor, "batch *event"]) -> bool:
-    """Whether rows are (channels, height, width) in [-1, 1], with 4 pixels or more a side."""
+    """Whether rows are (channels, height, width) in [-1, 1], with 4 pixels or more per side."""
     return x.ndim == 4 and min(x.shape[-2:]) >= 4 and bool((x.abs() <= 1).all())
 
 

@@ -33,7 +33,7 @@ CHUNK = 500
 
 
 class Moments(NamedTuple):
-    """Row counts, sums and sums of products, one each a group: any groups can be left out at no cost."""
+    """Row counts, sums and sums of products, one each per group: any groups can be left out at no cost."""
 
     rows: Float[Tensor, " groups"]
     total: Float[Tensor, "groups features"]

@@ -1,4 +1,4 @@
-"""Bodies: plain modules that map a batch of events of a given shape to one number a row.
+"""Bodies: plain modules that map a batch of events of a given shape to one number per row.
 
 None uses batch statistics, so a row's energy never depends on the other rows, and the default
 activation is smooth, so that gradients in x, and gradients of those, are continuous.

@@ -18,7 +18,7 @@ class ConvNet(nn.Module):
 
     Args:
         shape: (channels, height, width) of an image.
-        channels: Output channels, one number a stage; the first is the 5x5 one.
+        channels: Output channels, one number per stage; the first is the 5x5 one.
         hidden: Width of the head.
         activation: A module class or factory, used after every layer but the last.
         spectral: Give every layer spectral norm 1.

@@ -18,16 +18,16 @@ class WideResNet(nn.Module):
 
     Args:
         shape: (channels, height, width) of an image.
-        channels: Channels before widening, one number a stage.
+        channels: Channels before widening, one number per stage.
         widen: Factor on all channels.
-        blocks: Residual blocks a stage.
+        blocks: Residual blocks per stage.
         attention: Put one self-attention layer before the last stage, where pixels are few.
         activation: A module class or factory.
         spectral: Give every layer spectral norm 1.
         bound: b, to squash the energy into [-b, b].
 
     Raises:
-        ValueError: If `shape` is not an image, if halving leaves less than 2 pixels a side, or a size is not
+        ValueError: If `shape` is not an image, if halving leaves less than 2 pixels per side, or a size is not
             positive.
 
     References:

@@ -56,6 +56,6 @@ class Conditional(Objective):
         self.objective = objective
 
     def __call__(self, energy: EnergyLike, batch: Any, rng: Rng = None) -> Loss:
-        """Condition on y, one label a row, and compare."""
+        """Condition on y, one label per row, and compare."""
         x, y = batch
         return self.objective(as_energy(energy).given(y), x, rng)

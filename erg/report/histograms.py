@@ -1,4 +1,4 @@
-"""How the energies of several sets of inputs are spread: one row a set, on one axis."""
+"""How the energies of several sets of inputs are spread: one row per set, on one axis."""
 
 from collections.abc import Mapping
 
@@ -29,7 +29,7 @@ def label(name: str) -> str:
 
 
 def histograms(name: str, energies: Mapping[str, Float[ndarray, "_"]], *, height: float | None = None) -> str:
-    """Draw one histogram a row over a common energy axis, each with its median, as an inline SVG element.
+    """Draw one histogram per row over a common energy axis, each with its median, as an inline SVG element.
 
     Every row fills its own height: rows compare shapes, not the sizes of the sets.
 

@@ -120,7 +120,7 @@ def _json_object(run: Run, name: str, consequence: str) -> dict[str, Any] | None
 
 
 def _lines(run: Run, name: str) -> list[Any]:
-    """The JSON values of a file with one a line; a half-written last line is what a killed run leaves."""
+    """The JSON values of a file with one per line; a half-written last line is what a killed run leaves."""
     lines = (_text(run.folder / name) or "").splitlines()
     values, damaged = [], 0
     for i, line in enumerate(lines):

@@ -146,5 +146,5 @@ def _constant_sentence(run: Run) -> str:
     if speed is not None and np.isfinite(speed.values).any():
         median = float(np.nanmedian(speed.values))
         if math.isfinite(median):
-            told.append(f"{number(median, 3)} steps a second (median)")
+            told.append(f"{number(median, 3)} steps per second (median)")
     return f"Not drawn: {', '.join(told)}." if told else ""

@@ -53,7 +53,7 @@ class Langevin:
         rows.positive("step_size", self.step_size, of=Langevin)
 
     def propose(self, source: Evaluated, rng: Rng) -> Float[Tensor, "batch *event"]:
-        """One candidate a row."""
+        """One candidate per row."""
         noise = draws.normal(source.x, rng)
         h = rows.spread(self.step_size, source.x)
         return self._mean(source) + noise * (2 * h) ** 0.5
@@ -106,7 +106,7 @@ class ImageLangevin:
             Box(*self.box)
 
     def propose(self, source: Evaluated, rng: Rng) -> Float[Tensor, "batch *event"]:
-        """One candidate a row."""
+        """One candidate per row."""
         gradient = source.gradient
         assert gradient is not None  # the rule evaluates gradients because needs_gradient is set
         if self.clip is not None:
@@ -142,12 +142,12 @@ class Descent:
 
 
 def ula(step_size: float | Float[Tensor, " batch"]) -> Unadjusted:
-    """The unadjusted Langevin algorithm: one gradient a step, a law biased by O(step_size)."""
+    """The unadjusted Langevin algorithm: one gradient per step, a law biased by O(step_size)."""
     return Unadjusted(Langevin(step_size))
 
 
 def mala(step_size: float | Float[Tensor, " batch"]) -> Metropolis:
-    """The Metropolis-adjusted Langevin algorithm: one gradient a step, the exact law."""
+    """The Metropolis-adjusted Langevin algorithm: one gradient per step, the exact law."""
     return Metropolis(Langevin(step_size))
 
 

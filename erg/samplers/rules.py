@@ -2,9 +2,9 @@ r"""Rules turn a move into a kernel: take it as it comes, or test it.
 
 .. math:: a = \min\left(1, \frac{e^{-E(x')}\, q(x \mid x')}{e^{-E(x)}\, q(x' \mid x)}\right)
 
-`Unadjusted` keeps the bias of its move and evaluates once a step. `Metropolis` removes it with the
-test above, one decision a row, and keeps the energy and gradient of where each row stands, so that
-it, too, evaluates once a step.
+`Unadjusted` keeps the bias of its move and evaluates once per step. `Metropolis` removes it with the
+test above, one decision per row, and keeps the energy and gradient of where each row stands, so that
+it, too, evaluates once per step.
 """
 
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ class Metropolis(Kernel):
         return start._replace(gradient=start.gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0))
 
     def step(self, energy: Any, state: Evaluated, rng: Rng) -> tuple[Evaluated, Float[Tensor, " batch"]]:
-        """One proposal, one evaluation, one decision a row."""
+        """One proposal, one evaluation, one decision per row."""
         target = _evaluate(self.proposal, energy, self.proposal.propose(state, rng))
         log_ratio = (
             _precise(state.energy)

@@ -37,7 +37,7 @@ class RandomWalk:
         rows.positive("scale", self.scale, of=RandomWalk)
 
     def propose(self, source: Evaluated, rng: Rng) -> Float[Tensor, "batch *event"]:
-        """One candidate a row."""
+        """One candidate per row."""
         return source.x + rows.spread(self.scale, source.x) * draws.normal(source.x, rng)
 
     def log_prob(self, source: Evaluated, target: Evaluated) -> Float[Tensor, " batch"]:
@@ -46,5 +46,5 @@ class RandomWalk:
 
 
 def random_walk(scale: float | Float[Tensor, " batch"]) -> Metropolis:
-    """Random-walk Metropolis: one energy a step, no gradient, the exact law."""
+    """Random-walk Metropolis: one energy per step, no gradient, the exact law."""
     return Metropolis(RandomWalk(scale))

@@ -30,7 +30,7 @@ class Engine:
     Args:
         device: ``auto`` takes a GPU when there is one; or ``cpu``, ``cuda``, ``mps``.
         precision: ``32-true``, or ``bf16-mixed`` to run objectives under autocast. Weights stay float32.
-        devices: How many processes, one a GPU (or, on a CPU, one a share of the cores).
+        devices: How many processes, one per GPU. On a CPU they share the cores.
 
     Attributes:
         fabric: The launched `lightning_fabric.Fabric`.

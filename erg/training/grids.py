@@ -18,12 +18,12 @@ def grid(
 ) -> UInt8[np.ndarray, "rows columns colours"]:
     """Images in [-1, 1] as one picture of 8-bit colours, 1 (grey) or 3 (RGB).
 
-    Values outside are clamped; an entry that is not finite is black. Images of fewer than 32 pixels a side are
+    Values outside are clamped; an entry that is not finite is black. Images of fewer than 32 pixels per side are
     magnified by a whole number, every pixel to a square.
 
     Args:
         x: The images, in reading order.
-        columns: Images a row; nearly square when left out.
+        columns: Images per row; nearly square when left out.
 
     Raises:
         ValueError: If there are no images, or they have neither 1 nor 3 channels.

@@ -1,6 +1,6 @@
 """What a run writes down while it trains: metrics, events, pictures, histograms.
 
-``metrics.jsonl`` and ``events.jsonl`` hold one JSON object a line, written whole by a single call, so
+``metrics.jsonl`` and ``events.jsonl`` hold one JSON object per line, written whole by a single call, so
 that a kill leaves no half of it visible. JSON knows no infinities: a number that is not finite is
 written as the string "nan", "inf" or "-inf", which `float()` reads.
 """
@@ -86,7 +86,7 @@ class Tracker:
         return self._picture(step, name, grid(x))
 
     def strip(self, step: int, name: str, x: Float[Tensor, "chains times channels height width"]) -> Path:
-        """Chains on their way, one a row, time to the right. Returns the PNG, named as by `images`."""
+        """Chains on their way, one per row, time to the right. Returns the PNG, named as by `images`."""
         return self._picture(step, name, grid(x.flatten(0, 1), columns=x.shape[1]))
 
     def histogram(self, step: int, name: str, values: Float[Tensor, "..."]) -> None:
@@ -127,7 +127,7 @@ def read_lines(path: Path | str) -> list[dict[str, Any]]:
 
 
 class _Lines:
-    """A file of JSON objects, one a line, each with a "step"."""
+    """A file of JSON objects, one per line, each with a "step"."""
 
     def __init__(self, path: Path, resume_step: int | None) -> None:
         self.path = path

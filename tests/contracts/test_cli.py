@@ -71,7 +71,7 @@ def test_the_help_of_train_names_what_is_often_used():
 
 def test_the_help_of_a_recipe_lists_its_options_with_values_and_meanings():
     text = erg("train", "digits", "--help").out
-    assert "--objective.negatives.steps 20\n        Transitions a call." in text
+    assert "--objective.negatives.steps 20\n        Transitions per call." in text
     assert "--seed 0\n        Seeds weights, data order and chains." in text
     assert max(len(line) for line in text.splitlines() if line.startswith("        ")) <= 100
 

@@ -130,7 +130,7 @@ class TestFolders:
         for part in ("train", "t10k"):
             write_idx(tmp_path / f"{part}-images-idx3-ubyte", bytes_of(0, 3, 4, 4))
             write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.zeros(2, np.uint8))
-        assert "one label a row, shape (3,)" in refusal(tmp_path, "mnist")
+        assert "one label per row, shape (3,)" in refusal(tmp_path, "mnist")
 
 
 class TestIdx:

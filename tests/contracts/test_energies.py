@@ -1,4 +1,4 @@
-"""Every public energy keeps the role: one number a row, from that row alone, differentiable, savable."""
+"""Every public energy keeps the role: one number per row, from that row alone, differentiable, savable."""
 
 import copy
 import io
@@ -217,10 +217,10 @@ class TestWrongParameters:
             (lambda: Gaussian(torch.zeros(2), torch.tensor([[1.0, 0.5], [0.0, 1.0]])), "symmetric"),
             (lambda: Gaussian(torch.zeros(2), torch.eye(3)), r"\(2, 2\), but got shape \(3, 3\)"),
             (lambda: Gaussian.isotropic(torch.zeros(2), variance=0.0), "positive, finite variances"),
-            (lambda: GaussianMixture.isotropic(torch.zeros(0, 2)), "one positive weight a component"),
+            (lambda: GaussianMixture.isotropic(torch.zeros(0, 2)), "one positive weight per component"),
             (
                 lambda: GaussianMixture.isotropic(torch.zeros(2, 2), weights=torch.tensor([1.0, -1.0])),
-                "one positive weight a component",
+                "one positive weight per component",
             ),
             (lambda: DoubleWell(0), "at least 1 dimensions, but got 0"),
             (lambda: DoubleWell(barrier=-1.0), "positive, finite barrier"),

@@ -286,7 +286,7 @@ def test_what_a_buffer_cannot_do_is_refused(rng):
         buffer(flat, torch.zeros(6, 3), rng)
     with pytest.raises(ValueError, match="12 slots, but the saved one has 10; build it with size=10"):
         Persistent(Identity(), steps=1, size=12).load_state_dict(buffer.state_dict())
-    with pytest.raises(TypeError, match=r"needs energy\.given\(y\), one class a row, but got Neural"):
+    with pytest.raises(TypeError, match=r"needs energy\.given\(y\), one class per row, but got Neural"):
         Persistent(Identity(), steps=1, size=10, classes=2)(Neural(flat), x, rng)
     with pytest.raises(ValueError, match="Class 0 has 3 slots, but the batch asks for 6"):
         Persistent(Identity(), steps=1, size=6, classes=2)(Neural(by_class).given(torch.zeros(6)), x, rng)

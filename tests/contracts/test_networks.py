@@ -1,4 +1,4 @@
-"""Every public body keeps its role: a batch of events in, one number a row out, no talk between rows."""
+"""Every public body keeps its role: a batch of events in, one number per row out, no talk between rows."""
 
 import copy
 import io

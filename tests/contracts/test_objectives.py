@@ -45,7 +45,7 @@ class Skewed(Energy):
 
 
 class Labelled(Energy):
-    """E(x, y) = p (x - m_y)^2 / 2 with precision p = 1 and one mean a label."""
+    """E(x, y) = p (x - m_y)^2 / 2 with precision p = 1 and one mean per label."""
 
     def __init__(self):
         super().__init__()

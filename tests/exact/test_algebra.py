@@ -201,7 +201,7 @@ class TestMixture:
 
     @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -2.0], [1.0, math.nan]])
     def test_one_positive_weight_a_component(self, weights: list[float]) -> None:
-        with pytest.raises(ValueError, match="one positive weight a component"):
+        with pytest.raises(ValueError, match="one positive weight per component"):
             Mixture([bowl, wave], torch.tensor(weights))
         with pytest.raises(ValueError, match="0 components"):
             Mixture([])

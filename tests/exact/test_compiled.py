@@ -138,7 +138,7 @@ def test_what_cannot_be_traced_runs_eagerly_and_says_why():
 
 
 def test_a_wrong_energy_is_refused_as_without_compilation():
-    with pytest.raises(ValueError, match="one number a row"):
+    with pytest.raises(ValueError, match="one number per row"):
         sample(Compiled(ula(0.1)), lambda x: x, torch.randn(4, 2), 1)
 
 

@@ -281,7 +281,7 @@ def test_wrong_settings_are_refused_at_construction(wrong):
 
 
 def test_step_sizes_for_another_number_of_chains_are_refused():
-    with pytest.raises(ValueError, match=r"one number a row, shape \(3,\), but got shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"one number per row, shape \(3,\), but got shape \(2,\)"):
         sample(ula(torch.tensor([0.1, 0.2])), skewed, torch.zeros(3, 2), 1)
 
 

@@ -51,7 +51,7 @@ def test_every_part_has_a_thread_and_the_caller_keeps_its_own():
     ("kernel", "scale", "rows"),
     [
         (mala(0.3), torch.ones(7), 7),  # does not divide
-        (mala(0.3), torch.linspace(0.5, 1.0, 8), 8),  # one number a chain, in the energy
+        (mala(0.3), torch.linspace(0.5, 1.0, 8), 8),  # one number per chain, in the energy
         (Metropolis(Langevin(torch.linspace(0.1, 0.3, 8))), torch.ones(()), 8),  # and in the kernel
     ],
 )

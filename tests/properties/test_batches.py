@@ -133,7 +133,7 @@ def test_too_few_rows_are_refused_with_the_size_that_fits():
         ({"noise": 0.1, "support": Binary()}, "Box or Real"),
         ({"dequantise": True, "support": Real()}, "grey levels on a Box"),
         ({"noise": 0.1, "support": Box(-1.0, -0.5)}, "some do not"),
-        ({"labels": torch.zeros(3, dtype=torch.long)}, "one label a row"),
+        ({"labels": torch.zeros(3, dtype=torch.long)}, "one label per row"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(options, message):
