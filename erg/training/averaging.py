@@ -5,6 +5,9 @@ r"""The exponential moving average of an energy: what is sampled, scored and exp
 
 The decay grows with the number t of updates, so that the first weights, which are random, are
 forgotten within a few updates instead of after 1 / (1 - d).
+
+Parameters are averaged, buffers are copied. A buffer may be a mask of infinities or a count, and the singular
+vectors of a spectral norm must keep unit length: an average of them would make the norm several times too large.
 """
 
 import copy
@@ -16,10 +19,9 @@ from torch import nn
 
 
 class Averaged:
-    """A copy of an energy whose parameters and buffers follow those of the original slowly.
+    """A copy of an energy whose parameters follow those of the original slowly.
 
-    Whole numbers among the buffers are copied, not averaged, and infinities stay, as in a mask. `energy` is
-    in evaluation mode and its parameters need no gradient.
+    `energy` is in evaluation mode and its parameters need no gradient.
 
     Args:
         energy: The energy that is trained; on its device already.
@@ -53,11 +55,7 @@ class Averaged:
         if parameters:
             torch._foreach_lerp_(parameters, [target.detach() for target in self._source.parameters()], 1 - decay)
         for average, target in zip(self.energy.buffers(), self._source.buffers(), strict=True):
-            if average.is_floating_point():
-                # Where both are the same infinity their difference would be NaN.
-                average.copy_(torch.where(average == target, target, average.lerp(target, 1 - decay)))
-            else:
-                average.copy_(target)
+            average.copy_(target)
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights and the number of updates."""
