@@ -140,12 +140,14 @@ def evaluate(energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Evaluated:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         energies = check_energies(energy(x), x)
-        if not energies.requires_grad:
+        gradient = None
+        if energies.requires_grad:
+            (gradient,) = torch.autograd.grad(energies.sum(), x, allow_unused=True)
+        if gradient is None:
             raise ValueError(
                 "This energy has no gradient with respect to x (detached, or computed under no_grad); "
                 "use random_walk(), which needs none."
             )
-        (gradient,) = torch.autograd.grad(energies.sum(), x)
     return Evaluated(x.detach(), energies.detach(), gradient)
 
 

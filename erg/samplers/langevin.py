@@ -112,6 +112,7 @@ class ImageLangevin:
         if self.clip is not None:
             gradient = gradient.clamp(-self.clip, self.clip)
         x = source.x - self.step_size * gradient
+        # While a step is traced for compilation its settings are tensors; zero stays a number.
         if isinstance(self.noise, Tensor) or self.noise > 0:
             x = x + self.noise * draws.normal(x, rng)
         return x if self.box is None else x.clamp(*self.box)

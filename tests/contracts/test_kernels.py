@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from erg import draws
 from erg.energies import Neural
@@ -208,3 +209,10 @@ def test_wrong_starts_are_refused():
         prepare(quartic, torch.zeros(3, 2, dtype=torch.long))
     with pytest.raises(ValueError, match="steps is zero or more, but got -1"):
         sample(KERNELS["ula"], quartic, torch.zeros(3, 2), -1)
+
+
+@pytest.mark.parametrize("level", [torch.zeros(()), nn.Parameter(torch.zeros(()))], ids=["constant", "trainable"])
+def test_an_energy_that_does_not_depend_on_x_is_refused_where_a_gradient_is_needed(level):
+    with pytest.raises(ValueError, match=r"no gradient with respect to x.*use random_walk\(\)"):
+        sample(ula(0.1), lambda x: level.expand(len(x)), torch.zeros(3, 2), 1)
+    assert sample(random_walk(0.1), lambda x: level.expand(len(x)), torch.zeros(3, 2), 1).shape == (3, 2)
