@@ -7,6 +7,8 @@ graph runs operation by operation. Where tracing is impossible (an energy that b
 example) the kernel runs eagerly. Neither is an error; `compiler_status` and `Running.bound` tell.
 """
 
+import contextlib
+import copy
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
@@ -38,6 +40,11 @@ _PROGRAMS = 64
 _VARIANTS = 8
 _TOLERANCE = 0.05
 _OUTLIERS = 0.02
+# Runs of at least `_LONG` steps take `_BURST` at a time, if a step has at most `_SMALL` operations on `_FEW` numbers.
+_LONG = 100
+_BURST = 8
+_SMALL = 100
+_FEW = 10_000
 
 
 class Eager(NamedTuple):
@@ -106,7 +113,7 @@ class Compiled(Kernel):
         if not isinstance(state.bound, Bound):
             state, others = super().run(energy, state, steps - 1, rng)
         else:
-            inner, others = state.bound.run(state.inner, steps - 1, rng)
+            inner, others = state.bound.run(state.inner, steps - 1, rng, energy=energy)
             state = Running(inner, state.bound)
         return state, first + others
 
@@ -114,31 +121,68 @@ class Compiled(Kernel):
 class Bound:
     """A compiled step with the weights and settings it runs on."""
 
-    def __init__(self, step: "_Step", kernel: Kernel, key: Hashable, prepared: tuple[Tensor, ...]) -> None:
-        self.step = step
-        self.kernel = kernel
-        self.key = key
-        self.prepared = prepared
-        self.draws = step.draws
-        self.values = as_inputs(settings(kernel), prepared[0].device if prepared else torch.device("cpu"))
+    def __init__(
+        self, step: "_Step", kernel: Kernel, key: Hashable, weights: list[Tensor], device: torch.device
+    ) -> None:
+        self.kernel, self.key = kernel, key
+        self._step, self._weights = step, weights
+        self._values = as_inputs(settings(kernel), device)
+        with torch.no_grad():
+            self._prepared = step.program.prepare(*weights)
 
-    def run(self, inner: Any, steps: int, rng: Rng) -> tuple[Any, Float[Tensor, " batch"]]:
-        """The state after `steps` steps, and the sum of their acceptances."""
-        tensors, body = flatten(inner), self.step.program.body
+    def with_kernel(self, kernel: Kernel, device: torch.device) -> "Bound":
+        """The same step on other settings."""
+        other = copy.copy(self)
+        other.kernel, other._values = kernel, as_inputs(settings(kernel), device)
+        return other
+
+    def run(
+        self, inner: Any, steps: int, rng: Rng, *, energy: EnergyLike | None = None
+    ) -> tuple[Any, Float[Tensor, " batch"]]:
+        """The state after `steps` steps, and the sum of their acceptances.
+
+        Given the energy, long runs of small steps go several steps at a time. Whether they do depends on the
+        arguments alone: a run that is resumed has the same bits.
+        """
+        tensors, noise = flatten(inner), self._step.draws
+        values = self._values
         accepted: Any = 0.0
         with torch.no_grad():
+            if energy is not None and steps >= _LONG:
+                burst = self._step.burst(self.kernel, energy, inner, self._weights)
+                if burst is not None:
+                    prepared = burst.prepare(*self._weights)
+                    for _ in range(steps // _BURST):
+                        drawn = draws.repeat(noise * _BURST, rng)
+                        *tensors, acceptance = burst.body(*prepared, *tensors, *values, *drawn)
+                        accepted = accepted + acceptance
+                    steps %= _BURST
             for _ in range(steps):
-                noise = draws.repeat(self.draws, rng)
-                *tensors, acceptance = body(*self.prepared, *tensors, *self.values, *noise)
+                drawn = draws.repeat(noise, rng)
+                *tensors, acceptance = self._step.program.body(*self._prepared, *tensors, *values, *drawn)
                 accepted = accepted + acceptance
         return restore(inner, iter(tensors)), accepted
 
 
-class _Step(NamedTuple):
-    """What is kept between chains: the graph, and what it asks to be drawn."""
+class _Step:
+    """What is kept between chains: the graph of a step, what it draws, and a graph of several small steps."""
 
-    program: Program
-    draws: list[Draw]
+    def __init__(self, program: Program, noise: list[Draw]) -> None:
+        self.program = program
+        self.draws = noise
+        self._burst: Program | None = None
+        self._tried = False
+
+    def burst(self, kernel: Kernel, energy: EnergyLike, inner: Any, weights: list[Tensor]) -> Program | None:
+        """`_BURST` steps in one graph, if a step is so small that calling it costs as much as running it."""
+        with _lock:
+            small = self.program.size <= _SMALL and sum(x.numel() for x in flatten(inner)) <= _FEW
+            if not self._tried and small:
+                drawn = draws.repeat(self.draws * _BURST, torch.Generator(flatten(inner)[0].device).manual_seed(0))
+                with contextlib.suppress(Exception):  # single steps will do
+                    self._burst = build(kernel, energy, inner, weights, drawn, steps=_BURST)
+            self._tried = True
+        return self._burst
 
 
 _steps: OrderedDict[Hashable, _Step | Eager] = OrderedDict()
@@ -150,7 +194,7 @@ def _bind(kernel: Kernel, energy: EnergyLike, inner: Any, former: Any) -> Bound 
     """The compiled step for this kernel, energy and shape of the state; compiled now if it is new."""
     signs = with_settings(kernel, ["+" if value > 0 else "-" for value in settings(kernel)])
     if isinstance(former, Bound) and Fingerprint(signs).exact == former.key:
-        return Bound(former.step, kernel, former.key, former.prepared)
+        return former.with_kernel(kernel, inner.x.device)
     try:
         tensors = flatten(inner)
     except TypeError as error:
@@ -166,8 +210,7 @@ def _bind(kernel: Kernel, energy: EnergyLike, inner: Any, former: Any) -> Bound 
             _steps.popitem(last=False)
     if isinstance(step, Eager):
         return step
-    with torch.no_grad():
-        return Bound(step, kernel, Fingerprint(signs).exact, step.program.prepare(*reads.tensors))
+    return Bound(step, kernel, Fingerprint(signs).exact, reads.tensors, tensors[0].device)
 
 
 def _compile(kernel: Kernel, energy: EnergyLike, inner: Any, reads: Fingerprint) -> _Step | Eager:
@@ -184,7 +227,7 @@ def _compile(kernel: Kernel, energy: EnergyLike, inner: Any, reads: Fingerprint)
     try:
         program = build(kernel, energy, inner, reads.tensors, noise)
         step = _Step(program, record.draws)
-        found, _ = Bound(step, kernel, (), program.prepare(*reads.tensors)).run(inner, 1, Replay(noise))
+        found, _ = Bound(step, kernel, (), reads.tensors, inner.x.device).run(inner, 1, Replay(noise))
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         return Eager(f"{type(error).__name__}: {lines[0]}")

@@ -6,6 +6,7 @@ weights alone (casts, transposes, spectral norms) is split off and runs once a c
 """
 
 import copy
+import functools
 import os
 import sys
 import warnings
@@ -27,10 +28,12 @@ class Program(NamedTuple):
     Attributes:
         prepare: From the weights to what the body reads of them. Run once a chain.
         body: From prepared weights, state, settings and noise to the next state and the acceptance.
+        size: Operations in the body, before any is fused.
     """
 
     prepare: Callable[..., Any]
     body: Callable[..., Any]
+    size: int
 
 
 def settings(kernel: Any) -> tuple[float, ...]:
@@ -73,21 +76,27 @@ def restore(example: Any, tensors: Iterator[Tensor]) -> Any:
     return type(example)(*parts) if hasattr(example, "_fields") else type(example)(parts)
 
 
-def build(kernel: Kernel, energy: EnergyLike, state: Any, weights: list[Tensor], noise: list[Tensor]) -> Program:
-    """Trace and compile one step of `kernel`.
+def build(
+    kernel: Kernel, energy: EnergyLike, state: Any, weights: list[Tensor], noise: list[Tensor], *, steps: int = 1
+) -> Program:
+    """Trace and compile one step of `kernel`, or several in one graph.
 
     Args:
         kernel: Its float settings become inputs.
         energy: What it reads apart from `weights` is fixed in the graph.
         state: An example.
         weights: Tensors that may change between chains.
-        noise: An example of what a step draws.
+        noise: An example of what the steps draw.
+        steps: How many; the acceptance is their sum.
     """
 
     def step(leaves: list[Tensor], values: list[Tensor], noise: list[Tensor]) -> list[Tensor]:
-        moved = with_settings(kernel, values)
-        after, acceptance = moved.step(energy, restore(state, iter(leaves)), Replay(noise))
-        return [*_like(leaves, flatten(after)), acceptance]
+        moved, feed, now, accepted = with_settings(kernel, values), Replay(noise), leaves, []
+        for _ in range(steps):
+            after, acceptance = moved.step(energy, restore(state, iter(now)), feed)
+            now = _like(leaves, flatten(after))
+            accepted.append(acceptance)
+        return [*now, functools.reduce(torch.add, accepted)]
 
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -97,8 +106,9 @@ def build(kernel: Kernel, energy: EnergyLike, state: Any, weights: list[Tensor],
     with torch.no_grad():
         graph = make_fx(step, decomposition_table=DECOMPOSITIONS)(leaves, values, noise)
         prepare, body = _split(graph, weights)
+        size = sum(node.op == "call_function" for node in body.graph.nodes)
         inputs = [*prepare(*weights), *leaves, *values, *noise]
-        return Program(prepare, _compile(body, inputs, device))
+        return Program(prepare, _compile(body, inputs, device), size)
 
 
 def compiler_status() -> str:

@@ -11,6 +11,7 @@ from erg.samplers import (
     Growing,
     LowPrecision,
     Scheduled,
+    advance,
     chain,
     compiled,
     descent,
@@ -49,9 +50,9 @@ def builds(monkeypatch):
     made = []
     build = compiled.build
 
-    def counted(*args):
+    def counted(*args, **settings):
         made.append(args)
-        return build(*args)
+        return build(*args, **settings)
 
     monkeypatch.setattr(compiled, "build", counted)
     monkeypatch.setattr(compiled, "_steps", type(compiled._steps)())
@@ -84,6 +85,24 @@ def test_steps_add_up():
     rng = seeded()
     halfway = sample(kernel, energy, x, 3, rng)
     torch.testing.assert_close(sample(kernel, energy, halfway, 4, rng), sample(kernel, energy, x, 7, seeded()))
+
+
+@pytest.mark.parametrize("kernel", [ula(0.1), mala(0.3)], ids=["ula", "mala"])
+def test_long_runs_go_several_steps_at_a_time(kernel, builds, monkeypatch):
+    monkeypatch.setattr(compiled, "_LONG", 10)
+    energy, x = MLP((2,), hidden=(8,)), torch.randn(8, 2)
+    ours, theirs = seeded(), seeded()
+    found, acceptance = advance(Compiled(kernel), energy, x, 29, ours)
+    expected, expected_acceptance = advance(kernel, energy, x, 29, theirs)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(acceptance, expected_acceptance, rtol=1e-4, atol=1e-4)
+    assert torch.equal(ours.get_state(), theirs.get_state())
+    assert len(builds) == 2
+    with torch.no_grad():
+        energy.layers[0].weight.mul_(2)
+    found = sample(Compiled(kernel), energy, x, 29, seeded())
+    torch.testing.assert_close(found, sample(kernel, energy, x, 29, seeded()), rtol=1e-4, atol=1e-4)
+    assert len(builds) == 2
 
 
 @pytest.mark.parametrize("spectral", [False, True])
