@@ -134,18 +134,21 @@ class Persistent(_Chains):
         self.dtype = dtype
         self.classes = classes
         self.positions: Tensor | None = None
+        self._lives_on = ""
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
         """One negative per data row.
 
         Raises:
-            ValueError: If there are more rows than slots, or the event is not the buffer's.
+            ValueError: If there are more rows than slots, or the energy is one of other events or of another
+                support than the buffer was filled for.
         """
         support = support_of(energy)
         if self.positions is None:
             shape = (self.size, *x.shape[1:])
             self.positions = support.initial(shape, rng, like=x).to(self.dtype)
-        self._check(x)
+            self._lives_on = repr(support)
+        self._check(x, repr(support))
         self.positions = self.positions.to(x.device)
         slots = self._slots(energy, x, rng)
         noise = support.initial(tuple(x.shape), rng, like=x)
@@ -159,7 +162,7 @@ class Persistent(_Chains):
 
     def state_dict(self) -> dict[str, Any]:
         """The positions, empty before the first call."""
-        return {} if self.positions is None else {"positions": self.positions}
+        return {} if self.positions is None else {"positions": self.positions, "support": self._lives_on}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over saved positions.
@@ -174,13 +177,19 @@ class Persistent(_Chains):
                 f"build it with size={len(positions)}."
             )
         self.positions = None if positions is None else positions.to(self.dtype).clone()
+        self._lives_on = state.get("support", "")
 
-    def _check(self, x: Tensor) -> None:
+    def _check(self, x: Tensor, support: str) -> None:
         assert self.positions is not None
         if len(x) > self.size:
             raise ValueError(
                 f"A buffer of {self.size} slots cannot supply {len(x)} distinct chains; "
                 "raise size or use smaller batches."
+            )
+        if self._lives_on != support:
+            raise ValueError(
+                f"This buffer holds states of an energy on {self._lives_on}, but this energy lives on {support}; "
+                "use a new buffer."
             )
         if self.positions.shape[1:] != x.shape[1:]:
             raise ValueError(

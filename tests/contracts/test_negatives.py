@@ -308,3 +308,14 @@ def test_slots_have_the_class_of_a_condition_inside_a_sum(rng):
         found = buffer((2.0 * Neural(by_class)).given(y) / 1.5, torch.zeros(15, 2), rng)
     assert ((found - 10.0 * y[:, None]).abs() < 8).all()
     assert ((buffer.positions - 10.0 * (torch.arange(60) % 3)[:, None]).abs() < 8).all()
+
+
+def test_a_buffer_refuses_an_energy_that_lives_elsewhere():
+    energy = Neural(lambda x: x.square().sum(1), support=Box(-1.0, 1.0))
+    buffer = Persistent(Identity(), steps=1, size=8)
+    buffer(energy, torch.zeros(4, 2))
+    other = Persistent(Identity(), steps=1, size=8)
+    other.load_state_dict(buffer.state_dict())
+    other(energy, torch.zeros(4, 2))
+    with pytest.raises(ValueError, match=r"holds states of an energy on Box\(low=-1.0, high=1.0\), but .* Real"):
+        other(Neural(lambda x: x.square().sum(1)), torch.zeros(4, 2))

@@ -37,6 +37,7 @@ CASES: dict[str, dict[str, Callable[[], Made]]] = {
         "28x28": of(ConvNet, (1, 28, 28)),
         "colour": of(ConvNet, (3, 32, 32)),
         "oblong": of(ConvNet, (2, 9, 13), channels=(4, 6, 8), hidden=5, activation=nn.Tanh),
+        "stride 1": of(ConvNet, (1, 8, 8), channels=(4, 6), first_stride=1),
         "spectral": of(ConvNet, (1, 8, 8), spectral=True),
         "bounded": of(ConvNet, (1, 8, 8), bound=2.0),
     },
@@ -258,6 +259,7 @@ class TestWrongSizes:
         [
             (lambda: MLP((2,), hidden=()), "MLP needs one or more positive hidden widths"),
             (lambda: MLP((0,)), "MLP needs one or more positive event sizes"),
+            (lambda: ConvNet((1, 8, 8), first_stride=3), "ConvNet needs a first_stride of 1 or 2, but got 3"),
             (lambda: ConvNet((1, 8, 8), channels=(4, 0)), "ConvNet needs one or more positive channels"),
             (lambda: WideResNet((1, 8, 8), blocks=0), "WideResNet needs one or more positive widening"),
             (lambda: MLP((2,), bound=-1.0), "Bounded needs a positive, finite bound"),
