@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from erg.draws import Replay
 from erg.roles import EnergyLike, Kernel
-from erg.samplers.strided import DECOMPOSITIONS
+from erg.samplers import products, strided
 
 
 class Program(NamedTuple):
@@ -103,12 +103,14 @@ def build(
     leaves = flatten(state)
     device = leaves[0].device
     values = as_inputs(settings(kernel), device)
+    fused = device.type != "cpu" or has_compiler()
+    rewritten = strided.DECOMPOSITIONS | (products.DECOMPOSITIONS if fused else {})
     with torch.no_grad():
-        graph = make_fx(step, decomposition_table=DECOMPOSITIONS)(leaves, values, noise)
+        graph = make_fx(step, decomposition_table=rewritten)(leaves, values, noise)
         prepare, body = _split(graph, weights)
         size = sum(node.op == "call_function" for node in body.graph.nodes)
         inputs = [*prepare(*weights), *leaves, *values, *noise]
-        return Program(prepare, _compile(body, inputs, device), size)
+        return Program(prepare, _compile(body, inputs, device) if fused else body, size)
 
 
 def compiler_status() -> str:
@@ -204,9 +206,6 @@ def _split(graph: fx.GraphModule, weights: list[Tensor]) -> tuple[fx.GraphModule
 
 
 def _compile(body: fx.GraphModule, inputs: list[Tensor], device: torch.device) -> Callable[..., Any]:
-    if device.type == "cpu" and not has_compiler():
-        return body
-
     import torch._inductor
 
     # The C++ wrapper lets other Python threads run while a step does.

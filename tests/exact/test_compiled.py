@@ -16,6 +16,7 @@ from erg.samplers import (
     compiled,
     descent,
     mala,
+    products,
     random_walk,
     sample,
     sgld,
@@ -69,6 +70,12 @@ def test_a_compiled_chain_follows_the_eager_one(kernel):
         sample(Compiled(kernel), energy, x, 20, ours), sample(kernel, energy, x, 20, theirs), rtol=1e-4, atol=1e-4
     )
     assert torch.equal(ours.get_state(), theirs.get_state())
+
+
+def test_a_chain_of_points_in_fused_code_follows_the_eager_one(compiler):
+    energy, x = MLP((2,)), torch.randn(16, 2)
+    ends = [sample(k, energy, x, 20, seeded()) for k in (mala(0.1), Compiled(mala(0.1)))]
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kernel", [mala(0.3), LowPrecision(sgld(5.0, 0.05, clip=0.1))], ids=["mala", "low"])
@@ -214,6 +221,19 @@ def test_rewritten_convolutions_are_convolutions(size, kernel, stride, padding, 
     else:
         torch.testing.assert_close(found, expected)
     torch.testing.assert_close(back, torch.autograd.grad(expected, x, up)[0])
+
+
+@pytest.mark.parametrize("inner", [1, 2, 4, 5])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_rewritten_products_are_products(inner, columns):
+    a, b = torch.randn(7, inner, dtype=torch.float64), torch.randn(columns, inner, dtype=torch.float64).t()
+    bias = torch.randn(columns, dtype=torch.float64)
+    found = products.mm(a, b)
+    assert (found is NotImplemented) == (inner == 5 and columns == 3)
+    if found is not NotImplemented:
+        torch.testing.assert_close(found, a @ b)
+    torch.testing.assert_close(products.addmm(bias, a, b), a @ b + bias)
+    assert products.addmm(bias, a, b, alpha=2) is NotImplemented
 
 
 def test_fingerprints_tell_what_a_graph_would_fix():
