@@ -47,7 +47,17 @@ class MaximumLikelihood(Objective):
         self.penalties: Penalties = penalties or {}
 
     def __call__(self, energy: EnergyLike, batch: Float[Tensor, "batch *event"], rng: Rng = None) -> Loss:
-        """Compare a batch of data with fresh negatives."""
+        """Compare a batch of data with fresh negatives.
+
+        Raises:
+            TypeError: If the batch is not one floating tensor, as that of a loader of pairs.
+        """
+        if not isinstance(batch, Tensor) or not batch.is_floating_point():
+            got = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
+            raise TypeError(
+                f"MaximumLikelihood compares floating rows (batch, *event), but got {got}; take x out of a loader's "
+                "pairs, convert integers, or give (x, y) to Conditional."
+            )
         energy = as_energy(energy)
         model = self.negatives(energy, batch, rng).detach()
         of_model = several(energy, len(model) // len(batch))

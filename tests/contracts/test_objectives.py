@@ -181,6 +181,21 @@ def test_a_column_of_energies_is_refused(plain, rng):
         MaximumLikelihood(Exact(lambda x, rng: x))(energy, torch.zeros(8, 2), rng)
 
 
+@pytest.mark.parametrize(
+    ("batch", "got"),
+    [
+        ([torch.zeros(4, 2)], "list"),
+        ((torch.zeros(4, 2), torch.zeros(4)), "tuple"),
+        (torch.zeros(4, 2).long(), "int64"),
+    ],
+)
+def test_what_a_loader_yields_beside_rows_is_refused_with_a_way_out(batch, got):
+    objective = MaximumLikelihood(FromData(ula(0.1), steps=1))
+    with pytest.raises(TypeError, match=rf"got .*{got}; take x out of a loader's pairs"):
+        # Without the shape checks of the tests, which users do not have.
+        inspect.unwrap(MaximumLikelihood.__call__)(objective, lambda x: x.square().sum(1), batch)
+
+
 def test_dropout_acts_on_the_loss_and_not_on_the_chains(rng):
     seen = []
 
