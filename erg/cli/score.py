@@ -24,7 +24,8 @@ def run(arguments: list[str]) -> int:
     from erg.runs.scoring import score
 
     model = open_model(chosen.run, trust=chosen.trust)
-    x, labels = read_inputs(chosen.inputs, model.domain.shape, scaling=model.domain.scaling)
+    domain = model.domain
+    x, labels = read_inputs(chosen.inputs, domain.shape, scaling=domain.scaling, columns=domain.columns)
     energies, percentiles = score(model, x)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")

@@ -12,13 +12,18 @@ from erg.data.arrays import grey_levels, numbers, pixels
 from erg.data.dataset import Scaling
 from erg.data.images import SUFFIXES, as_grey, list_images, read_image
 from erg.data.sources import read_file, refuse_missing
+from erg.data.tables import column_names
 from erg.errors import UserError
 
 Labelled = tuple[Tensor, list[str]]
 
 
 def read_inputs(
-    paths: Sequence[Path | str], shape: tuple[int, ...], *, scaling: Scaling | None = None
+    paths: Sequence[Path | str],
+    shape: tuple[int, ...],
+    *,
+    scaling: Scaling | None = None,
+    columns: Sequence[str] | None = None,
 ) -> tuple[Float[Tensor, "rows *event"], list[str]]:
     """One batch of all rows in some files and folders, and a name for each row.
 
@@ -29,21 +34,22 @@ def read_inputs(
         paths: Files or folders, in the order of the rows.
         shape: The event shape of the run.
         scaling: How the run's table was standardised; the rows are brought to the same units.
+        columns: What the columns of the run's table are called; those of a file with a header are put in this order.
 
     Returns:
         The rows, and their names: the file, or file[row] where a file holds a batch.
 
     Raises:
-        UserError: If there are no paths, or one cannot be read or has another shape; both shapes are named.
+        UserError: If there are no paths, or one cannot be read or has another shape or other columns; both are named.
     """
     if not paths:
         raise UserError("Expected files or folders to read, but got none; name at least one.")
-    parts = [part for path in map(Path, paths) for part in _parts(path, shape)]
+    parts = [part for path in map(Path, paths) for part in _parts(path, shape, columns)]
     x = torch.cat([rows for rows, _ in parts])
     return x.float() if scaling is None else scaling.apply(x), [name for _, names in parts for name in names]
 
 
-def _parts(path: Path, shape: tuple[int, ...]) -> Iterator[Labelled]:
+def _parts(path: Path, shape: tuple[int, ...], columns: Sequence[str] | None) -> Iterator[Labelled]:
     refuse_missing(path)
     if path.is_dir():
         for file in list_images(path):
@@ -51,7 +57,7 @@ def _parts(path: Path, shape: tuple[int, ...]) -> Iterator[Labelled]:
     elif path.suffix.lower() in SUFFIXES:
         yield _picture(path, shape)
     else:
-        yield _array(path, shape)
+        yield _array(path, shape, columns)
 
 
 def _picture(path: Path, shape: tuple[int, ...]) -> Labelled:
@@ -66,13 +72,27 @@ def _picture(path: Path, shape: tuple[int, ...]) -> Labelled:
     return grey_levels(picture[None]), [str(path)]
 
 
-def _array(path: Path, shape: tuple[int, ...]) -> Labelled:
+def _array(path: Path, shape: tuple[int, ...], columns: Sequence[str] | None) -> Labelled:
     array, _ = read_file(path)
     numbers(array, path)
+    if columns is not None and array.shape[1:] == shape and path.suffix.lower() == ".csv":
+        array = _ordered(array, path, columns)
     batch, single = _batched(array, shape, path)
     images = len(shape) == 3
     rows = pixels(batch, path) if images else torch.from_numpy(batch.astype(np.float64))
     return rows, [str(path)] if single else [f"{path}[{row}]" for row in range(len(rows))]
+
+
+def _ordered(array: np.ndarray, path: Path, columns: Sequence[str]) -> np.ndarray:
+    """The columns in the order of the run's table. Without a header they are taken to be in it."""
+    header = column_names(path)
+    if header is None or header == tuple(columns):
+        return array
+    if sorted(header) != sorted(columns) or len(set(header)) < len(header):
+        raise UserError(
+            f"{path} should have the columns {', '.join(columns)}, but has {', '.join(header)}; rename them."
+        )
+    return array[:, [header.index(column) for column in columns]]
 
 
 def _batched(array: np.ndarray, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, bool]:

@@ -5,6 +5,7 @@ from it afterwards; `erg.runs.trust` says which of them a run folder may name. A
 own may name any class that can be imported, also from the current directory.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from importlib.resources import files
@@ -41,7 +42,7 @@ def shipped() -> dict[str, str]:
 
 
 def resolve(source: str, overrides: list[str] | None = None) -> Resolved:
-    """A shipped recipe's name or a YAML file, with ``--a.b=c`` on top.
+    """A shipped recipe's name or a YAML file, with ``--a.b=c`` on top; a relative data.path is made absolute.
 
     Raises:
         UserError: For an unknown recipe (with the nearest name), unreadable YAML, or an option that is
@@ -62,6 +63,8 @@ def reopen(path: Path, *, trust: bool = False) -> Resolved:
     Raises:
         UserError: If it cannot be read, or names other classes and is not trusted.
     """
+    if not path.exists():
+        raise UserError(f"{path.parent} has no {path.name}, which says what the run is; put it back, or train anew.")
     content = _load_yaml(path)
     if trust:
         _find_modules_here()
@@ -79,6 +82,9 @@ def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Reso
     try:
         config = options.parse_object(content)
         config = options.parse_args(overrides, namespace=config)
+        if config.data.path is not None:
+            # A run is resumed and evaluated from other directories too.
+            config.data.path = os.path.abspath(os.path.expanduser(config.data.path))
         # A second pass over the dump: what is run is exactly what the saved file says.
         text = options.dump(config, skip_unset=False)
         recipe = Recipe(**vars(options.instantiate(options.parse_string(text))))
@@ -122,6 +128,11 @@ def _read(source: str) -> dict[str, Any]:
         return _load_yaml(Path(source))
     names = shipped()
     if source not in names:
+        if Path(source).is_file():
+            raise UserError(
+                f"A recipe file ends in .yaml, but got {source}; if it holds your data, "
+                f"use `erg train images --data.path {source}`, or table in place of images."
+            )
         found = hint(source, names)
         raise UserError(f"There is no recipe called {source!r}{found or '; `erg recipes` lists those that exist.'}")
     return yaml.safe_load((files("erg.recipes") / f"{source}.yaml").read_text())
@@ -139,8 +150,12 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         place = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{path} is not YAML{place}: {getattr(error, 'problem', None) or error}.") from error
     if not isinstance(content, dict):
-        raise UserError(f"A recipe is a YAML mapping, but {path} holds {type(content).__name__}.")
+        raise UserError(f"A recipe is a YAML mapping, but {path} holds {_kind(content)}.")
     return content
+
+
+def _kind(content: Any) -> str:
+    return {type(None): "nothing", list: "a list"}.get(type(content), "a single value")
 
 
 def _dtype_name(dtype: Any) -> str:

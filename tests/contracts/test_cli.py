@@ -151,6 +151,29 @@ def test_scores_of_a_table_are_those_of_standardised_rows(tabular):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_columns_in_another_order_are_put_in_the_order_of_the_runs_table(tabular, tmp_path):
+    own = tabular.parent / "own.csv"
+    swapped = tmp_path / "swapped.csv"
+    rows = [",".join(reversed(line.split(","))) for line in own.read_text().splitlines()]
+    swapped.write_text("\n".join(rows))
+    tables = [erg("score", tabular, path).out.splitlines() for path in (own, swapped)]
+    first, second = ([line.split(",")[1:] for line in lines] for lines in tables)
+    assert first == second
+    swapped.write_text("\n".join(["length,colour", *rows[1:]]))
+    assert "should have the columns" in refusal("score", tabular, swapped)
+
+
+def test_a_run_on_a_relative_path_is_used_from_other_directories(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / "own.csv")
+    made = erg("train", "table", "--data.path", "own.csv", *TINY, "--network.hidden=[4]", "--out", "run")
+    assert made.code == 0, made
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert erg("evaluate", tmp_path / "run", "-n", 4).code == 0
+
+
 def test_scores_have_a_row_an_input_and_percentiles_among_held_out_rows(digits, tmp_path):
     folder = pictures(tmp_path / "p", rows=3)
     np.save(tmp_path / "batch.npy", np.zeros((2, 8, 8), np.float32))
