@@ -1,9 +1,13 @@
 """``erg train``: a recipe, a file, one's own data, or a run that goes on."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from erg.cli.options import Parser
 from erg.errors import UserError
+
+if TYPE_CHECKING:
+    from erg.runs.folder import RunFolder
 
 USAGE = """erg train RECIPE [--out RUN] [--a.b=c ...]
        erg train RECIPE --help | --print_config
@@ -75,6 +79,8 @@ def _resume(path: Path, *, trust: bool) -> int:
     folder = RunFolder(path)
     state = folder.read()
     if state["status"] in ("finished", "stopped"):
+        if not folder.exported:
+            _export_again(folder, state["status"], trust=trust)
         print(f"{path} is {state['status']} at step {state['step']} of {state['steps']}: there is nothing to train.")
         if folder.evaluation.exists() and folder.report.exists():
             print(f"Report: {folder.report}")
@@ -82,6 +88,19 @@ def _resume(path: Path, *, trust: bool) -> int:
         return finish(path, trust=trust)
     recipe = reopen(folder.config, trust=trust).recipe
     return carry_out(lambda say: Experiment(recipe, folder, say=say), trust=trust)
+
+
+def _export_again(folder: "RunFolder", status: str, *, trust: bool) -> None:
+    """Write the weights of a finished run from its last checkpoint."""
+    from erg.runs.config import reopen
+    from erg.runs.experiment import Experiment
+
+    if not folder.checkpoints.is_dir():
+        raise UserError(f"{folder.path} has neither its weights nor a checkpoint; train it anew.")
+    experiment = Experiment(reopen(folder.config, trust=trust).recipe, folder, say=print)
+    experiment.status = status
+    experiment.conclude()
+    print(f"Weights written again: {folder.weights}")
 
 
 def _parser() -> Parser:

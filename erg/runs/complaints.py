@@ -15,7 +15,9 @@ _CLASS = re.compile(r"given class_path '([^']+)'")
 _REFUSED = re.compile(r"Option '([^']+)' is not accepted")
 _WRAPPING = re.compile(r"""Parser key "[^"]+": |Problem with given class_path '[^']+': """)
 _KIND = re.compile(r"Expected an? <class '([^']+)'>\.? Got value: (.*)")
+_SEQUENCE = re.compile(r"Expected an? <class '(?:tuple|list)'>")
 _CALLABLE = re.compile(r"Type \S*Callable\[.*?\] expects a function or a callable class: (.*?)(?:\. Got value: .*)?$")
+_NO_PATH = re.compile(r"Expected a dot import path string: (\S+?)\.?")
 _UNION = re.compile(r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] .*Given value: (.*)")
 _TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 _NO_ATTRIBUTE = re.compile(r"module '([^']+)' has no attribute '([^']+)'")
@@ -57,6 +59,10 @@ def _plain(message: str) -> str:
         message = found[1]
     if found := _KIND.search(message):
         return f"expected {found[1]}, but got {found[2]!r}."
+    if found := _NO_PATH.fullmatch(message):
+        return f"expected a class such as erg.networks.ConvNet or torch.optim.Adam, but got {found[1]!r}."
+    if _SEQUENCE.search(message):
+        return "expected a list such as [32, 64]."
     if found := _UNION.search(message):
         kinds = ["nothing (null)" if kind == "NoneType" else kind for kind in _TYPE.findall(found[1])]
         return f"expected {' or '.join(kinds)}, but got {found[2]!r}."

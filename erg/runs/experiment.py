@@ -21,7 +21,7 @@ from erg.evaluation.assess import check_goals
 from erg.roles import Loss
 from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder
-from erg.runs.model import build_energy, export_model, sampling_kernel
+from erg.runs.model import build_energy, build_optimizer, export_model, sampling_kernel
 from erg.runs.recipe import Recipe
 from erg.runs.stopping import stoppable
 from erg.runs.validation import Validation
@@ -80,7 +80,7 @@ class Experiment:
         self.energy: Energy = self.engine.energy(build_energy(recipe, self.data.shape, self.data.support))
         self.averaged = Averaged(self.energy, recipe.average)
         self._smooth = cast(Energy, self.averaged.energy)
-        self.optimizer = recipe.optimizer(self.energy.parameters())
+        self.optimizer = build_optimizer(recipe, self.energy)
         self._base_rate = self.optimizer.param_groups[0]["lr"]
         self._rate = recipe.learning_rate and fitted(recipe.learning_rate, recipe.steps)
         self.rng = self.engine.rng(recipe.seed)
@@ -111,14 +111,14 @@ class Experiment:
                         break
             if self.status == "running":
                 self.status = "finished"
-            self._conclude()
+            self.conclude()
         except DivergenceError:
             self.status = "failed"
-            self._conclude()
+            self.conclude()
             raise
         except GeneratorExit:
             self.status = "stopped"
-            self._conclude()
+            self.conclude()
             raise
         except BaseException as error:
             # Within an update nothing is whole: the last checkpoint stands.
@@ -270,7 +270,7 @@ class Experiment:
         restore(self._parts(), payload["parts"][self.engine.rank])
         set_rng_states(payload["random"][self.engine.rank])
 
-    def _conclude(self) -> None:
+    def conclude(self) -> None:
         """Save and export; only between two updates, where the state is whole."""
         self._save()
         if self.engine.rank == 0:

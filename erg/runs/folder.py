@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "energy.safetensors"
 
     @property
+    def exported(self) -> bool:
+        """Whether there are weights, and what says how to rebuild the energy."""
+        return self.weights.exists() and self.weights.with_suffix(".json").exists()
+
+    @property
     def scores(self) -> Path:
         """Energies of data, samples, noise and other sets."""
         return self.path / "scores.npz"

@@ -80,6 +80,18 @@ def build_energy(recipe: Recipe, shape: tuple[int, ...], support: Support) -> En
     return network if isinstance(network, Energy) else Neural(network, support=support)
 
 
+def build_optimizer(recipe: Recipe, energy: Energy) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the energy's parameters.
+
+    Raises:
+        UserError: If it refuses its settings.
+    """
+    try:
+        return recipe.optimizer(energy.parameters())
+    except (ValueError, TypeError) as error:
+        raise UserError(f"The optimizer of recipe {recipe.name} cannot be made: {error}.") from error
+
+
 def sampling_kernel(recipe: Recipe) -> Kernel:
     """The kernel that the recipe samples with: its own, or the one of its negatives.
 
@@ -118,7 +130,7 @@ def open_model(path: Path | str, *, trust: bool = False) -> Model:
     """
     folder = RunFolder(Path(path))
     state = folder.read()
-    if not folder.weights.exists():
+    if not folder.exported:
         raise UserError(
             f"{path} has no trained energy yet (its run is {state['status']} at step {state['step']} of "
             f"{state['steps']}); go on with `erg train --resume {path}`."
@@ -131,7 +143,12 @@ def open_model(path: Path | str, *, trust: bool = False) -> Model:
         found.append((domain, float(config["step_size_factor"])))
         return build_energy(recipe, domain.shape, domain.support)
 
-    energy = load_energy(folder.weights, build).requires_grad_(False)
+    try:
+        energy = load_energy(folder.weights, build).requires_grad_(False)
+    except UserError as error:
+        raise UserError(
+            f"{error} Remove it, and `erg train --resume {path}` writes it again from the last checkpoint."
+        ) from error
     domain, factor = found[0]
     kernel = sampling_kernel(recipe)
     if recipe.sampler.kernel is None:

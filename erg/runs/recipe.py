@@ -162,13 +162,13 @@ class Recipe:
         Raises:
             UserError: If so.
         """
-        if train < self.batch_size:
-            raise UserError(
-                f"Recipe {self.name} updates on batches of {self.batch_size} rows, but there are {train} rows to "
-                f"train on; give --batch_size {train} or less."
-            )
         if min(train, held_out) < LEAST:
             raise UserError(
                 f"A run needs at least {LEAST} rows to train on and {LEAST} to hold out, a tenth of all, but there "
                 f"are {train} and {held_out}; give more data."
+            )
+        if train < self.batch_size:
+            raise UserError(
+                f"Recipe {self.name} updates on batches of {self.batch_size} rows, but there are {train} rows to "
+                f"train on; give --batch_size {train} or less."
             )

@@ -57,8 +57,11 @@ def cut(path: Path) -> Path:
         (["train", "digits", "--steps=0"], "steps is at least 1"),
         (["train", "digits", "--seed=-1"], "not negative"),
         (["train", "digits", "--steps"], "expected one argument"),
+        (["train", "digits", "--optimizer.lr=-1"], "The optimizer of recipe digits cannot be made"),
+        (["train", "digits", "--network=ConvNett"], "a class such as erg.networks.ConvNet"),
+        (["train", "digits", "--network.channels=3"], "network.channels: expected a list"),
         (["train", "digits", "stray"], "stray"),
-        (["train", "digits", "--data.name=mnits"], "did you mean mnist"),
+        (["train", "digits", "--data.name=mnits"], "did you mean 'mnist'?"),
         (["train", "digits", "--goals={class_kll: ['<=', 1]}"], "'class_kll'"),
         (["train", "digits", "--batch_size=100000"], "give --batch_size"),
         (["train", "digits", "--device=gpu"], "auto, cpu, cuda or mps"),
@@ -89,7 +92,8 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, said, tmp_path, mo
     ("text", "said"),
     [
         ("name: [", "is not YAML at line"),
-        ("- 1", "a YAML mapping"),
+        ("- 1", "holds a list"),
+        ("", "holds nothing"),
         ("name: x", "recipe.yaml"),
         ("name: !!python/object/apply:os.system ['true']", "is not YAML"),
         ("stepz: 3", "did you mean 'steps'?"),
@@ -98,6 +102,12 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, said, tmp_path, mo
 def test_a_recipe_file_that_is_none(text, said, tmp_path):
     (tmp_path / "recipe.yaml").write_text(text)
     assert said in refusal("train", tmp_path / "recipe.yaml")
+
+
+def test_data_in_the_place_of_a_recipe_are_pointed_to_their_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.csv").write_text("1,2\n")
+    assert "--data.path own.csv" in refusal("train", "own.csv")
 
 
 def bad_data(folder: Path) -> dict[str, tuple[Path, str]]:

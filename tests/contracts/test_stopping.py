@@ -155,6 +155,29 @@ def test_weights_that_are_damaged_or_not_there_are_refused(run):
     assert "no trained energy yet" in refusal("sample", run)
 
 
+@pytest.mark.parametrize("name", ["energy.safetensors", "energy.json"])
+def test_a_finished_run_writes_lost_weights_again(run, name):
+    before = contents(run)
+    (run / name).unlink()
+    assert "erg train --resume" in refusal("sample", run)
+    answer = erg("train", "--resume", run)
+    assert answer.code == 0 and "Weights written again" in answer.out
+    assert contents(run)[name] == before[name]
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
+def test_lost_weights_without_a_checkpoint_are_not_made_up(run):
+    (run / "energy.safetensors").unlink()
+    shutil.rmtree(run / "checkpoints")
+    assert "train it anew" in refusal("train", "--resume", run)
+    assert not (run / "energy.safetensors").exists()
+
+
+def test_a_run_without_its_recipe_is_refused(run):
+    (run / "config.yaml").unlink()
+    assert "has no config.yaml" in refusal("sample", run)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
