@@ -109,7 +109,7 @@ def assess(
 def energies(energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
     """The energy of each row on the CPU: evaluation mode, no gradients, chunks; the mode is restored."""
     energy = as_energy(energy)
-    device = _device_of(energy)
+    device = device_of(energy)
     with sampling(energy):
         chunks = [evaluate_energy(energy, chunk.to(device)).energy for chunk in x.split(CHUNK) if len(chunk)]
     return torch.cat([torch.empty(0), *(values.float().cpu() for values in chunks)])
@@ -199,7 +199,8 @@ def _finite(values: Float[Tensor, " batch"]) -> Float[Tensor, " finite"]:
     return values[values.isfinite()]
 
 
-def _device_of(energy: Energy) -> torch.device:
+def device_of(energy: Energy) -> torch.device:
+    """Where an energy's tensors are; the CPU for one without any."""
     tensors = [*energy.parameters(), *energy.buffers()]
     return tensors[0].device if tensors else torch.device("cpu")
 

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from erg.energies.energy import Energy
+from erg.evaluation.assess import energies
 from erg.evaluation.coverage import class_kl, mean_confidence
 from erg.evaluation.detection import auroc
-from erg.evaluation.features import classifier_for
+from erg.evaluation.features import classifier_for, recognises
 from erg.evaluation.shifts import shifted
 from erg.evaluation.two_sample import frechet_distance, kernel_distance
 
 
-@torch.no_grad()
 def figures(
     energy: Energy, samples: Tensor, *, train: Tensor, held_out: Tensor, rng: torch.Generator
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -23,21 +23,21 @@ def figures(
     """
     others = shifted(held_out, rng)
     sets = {"train": train, "held_out": held_out, "samples": samples, **others}
-    energies = {name: energy(rows).cpu() for name, rows in sets.items()}
-    values = {f"energy/{name}": float(per_row.mean()) for name, per_row in energies.items()}
+    scored = {name: energies(energy, rows) for name, rows in sets.items()}
+    values = {f"energy/{name}": float(per_row.mean()) for name, per_row in scored.items()}
     values["gap/train"] = values["energy/held_out"] - values["energy/train"]
     values["gap/noise"] = values["energy/noise"] - values["energy/held_out"]
     for name in others:
-        values[f"auroc/{name}"] = auroc(energies["held_out"], energies[name]).value
+        values[f"auroc/{name}"] = auroc(scored["held_out"], scored[name]).value
     finite = samples[samples.flatten(1).isfinite().all(1)]
-    return values | _quality(finite.cpu(), train.cpu()), energies
+    return values | _quality(finite.cpu(), train.cpu()), scored
 
 
 def _quality(samples: Tensor, train: Tensor) -> dict[str, float]:
     if len(samples) < 4:
         return {"quality": float("inf")}
     classifier = classifier_for(tuple(train.shape[1:]))
-    if classifier is None:
+    if classifier is None or not recognises(classifier, train):
         return {"quality": kernel_distance(samples.flatten(1), train.flatten(1)).value}
     distance = frechet_distance(classifier.features(samples), classifier.features(train)).value
     probabilities = classifier.probabilities(samples)

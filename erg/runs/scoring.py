@@ -6,9 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erg.data import load
+from erg.evaluation.assess import energies
 from erg.runs.model import Model
-
-ROWS = 256
 
 
 def score(model: Model, x: Float[Tensor, "batch *event"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
@@ -18,10 +17,9 @@ def score(model: Model, x: Float[Tensor, "batch *event"]) -> tuple[Float[Tensor,
         model: Whose energy.
         x: Inputs of the model's event shape.
     """
-    energies = _energies(model, x)
+    scores = energies(model.energy, x)
     held_out = _held_out(model).sort().values
-    percentiles = 100 * torch.searchsorted(held_out, energies).float() / len(held_out)
-    return energies, percentiles
+    return scores, 100 * torch.searchsorted(held_out, scores).float() / len(held_out)
 
 
 def _held_out(model: Model) -> Tensor:
@@ -31,9 +29,4 @@ def _held_out(model: Model) -> Tensor:
             if "held_out" in scores:
                 return torch.from_numpy(scores["held_out"]).float()
     settings = model.recipe.data
-    return _energies(model, load(settings.name, path=settings.path, seed=model.recipe.seed).held_out.x)
-
-
-@torch.no_grad()
-def _energies(model: Model, x: Tensor) -> Tensor:
-    return torch.cat([model.energy(rows) for rows in x.split(ROWS)])
+    return energies(model.energy, load(settings.name, path=settings.path, seed=model.recipe.seed).held_out.x)
