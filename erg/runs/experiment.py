@@ -21,7 +21,7 @@ from erg.evaluation.assess import check_goals
 from erg.roles import Loss
 from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder
-from erg.runs.model import build_energy, build_optimizer, export_model, sampling_kernel
+from erg.runs.model import build_energy, build_optimizer, export_model, sampling_kernel, use_threads
 from erg.runs.recipe import Recipe
 from erg.runs.stopping import stoppable
 from erg.runs.validation import Validation
@@ -71,6 +71,7 @@ class Experiment:
         self, recipe: Recipe, folder: RunFolder, *, config: str | None = None, say: Callable[[str], Any] = str
     ) -> None:
         self.recipe, self.folder = recipe, folder
+        use_threads(recipe)
         self.engine = Engine(recipe.device, recipe.precision, devices=recipe.devices)
         self.say = say if self.engine.rank == 0 else str
         self.data = load(recipe.data.name, path=recipe.data.path, seed=recipe.seed)
@@ -117,7 +118,7 @@ class Experiment:
             self.conclude()
             raise
         except GeneratorExit:
-            self.status = "stopped"
+            self.status = "interrupted"
             self.conclude()
             raise
         except BaseException as error:
@@ -221,8 +222,13 @@ class Experiment:
             speed = round(self.step / max(self.seconds, 1e-9), 3)
             self.tracker.scalars(
                 self.step,
-                numbers | {"gradient_norm": self._clipping.norm, "learning_rate": rate, "steps_per_second": speed},
+                numbers | {"gradient_norm": self._gradient_norm, "learning_rate": rate, "steps_per_second": speed},
             )
+
+    @property
+    def _gradient_norm(self) -> float:
+        """Before clipping; of a batch that the guard skipped, too, which the clipping hook never saw."""
+        return float(self._clipping.norm) if self.guard is None else self.guard.gradient_norm
 
     def _validate(self) -> None:
         if self.tracker is None:

@@ -67,6 +67,12 @@ class Model:
         return x if self.domain.scaling is None else self.domain.scaling.undo(x)
 
 
+def use_threads(recipe: Recipe) -> None:
+    """Give tensor operations of this process as many threads as the recipe says."""
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+
+
 def build_energy(recipe: Recipe, shape: tuple[int, ...], support: Support) -> Energy:
     """The recipe's network as an energy on the data's support, with fresh weights.
 
@@ -107,7 +113,7 @@ def sampling_kernel(recipe: Recipe) -> Kernel:
 
 
 def export_model(folder: RunFolder, energy: Energy, domain: Domain, *, step_size_factor: float) -> None:
-    """Write the weights of a run, and what is needed to use them.
+    """Write the weights of a run, and what is needed to use them. Figures of former weights are removed.
 
     Args:
         folder: Of the run.
@@ -115,6 +121,8 @@ def export_model(folder: RunFolder, energy: Energy, domain: Domain, *, step_size
         domain: What its rows are.
         step_size_factor: What the guard has made of the step size: the energy was shaped by chains that went so far.
     """
+    for judged in (folder.evaluation, folder.scores):
+        judged.unlink(missing_ok=True)
     export_energy(folder.weights, energy, domain.to_json() | {"step_size_factor": step_size_factor})
 
 
@@ -136,6 +144,7 @@ def open_model(path: Path | str, *, trust: bool = False) -> Model:
             f"{state['steps']}); go on with `erg train --resume {path}`."
         )
     recipe = reopen(folder.config, trust=trust).recipe
+    use_threads(recipe)
     found: list[tuple[Domain, float]] = []
 
     def build(config: dict[str, Any]) -> Energy:

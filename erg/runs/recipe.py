@@ -109,6 +109,8 @@ class Recipe:
         device: auto, cpu, cuda or mps.
         precision: Lightning Fabric's name for it, for example 32-true or bf16-mixed.
         devices: Processes of data parallel training.
+        threads: Inside tensor operations, per process; None leaves it to torch. Small networks are no faster on two
+            than on one, and far slower on two that have to share a core.
         log_every: Updates between two lines of metrics.jsonl.
         checkpoint_seconds: At most this much work is lost when the run is killed.
         goals: Metric to (comparison, bound); the report says pass or fail.
@@ -132,6 +134,7 @@ class Recipe:
     device: str = "auto"
     precision: str = "32-true"
     devices: int = 1
+    threads: int | None = None
     log_every: int = 10
     checkpoint_seconds: float = 15.0
     goals: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -141,6 +144,8 @@ class Recipe:
         for name in ("steps", "batch_size", "log_every", "devices"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is at least 1, but this recipe has {name}={getattr(self, name)}.")
+        if self.threads is not None and self.threads < 1:
+            raise UserError(f"threads is at least 1, but this recipe has threads={self.threads}.")
         if self.validation.every < 1 or self.validation.samples < 2 or self.sampler.steps < 1:
             raise UserError(
                 "A recipe needs validation.every >= 1, validation.samples >= 2 and sampler.steps >= 1, but got "
