@@ -13,7 +13,7 @@ kernels = st.sampled_from(sorted(KERNELS))
 seeds = st.integers(0, 2**31)
 few = st.integers(0, 5)
 rows = st.integers(1, 9)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=20, deadline=None)
 
 
 def energy(x):

@@ -15,7 +15,7 @@ from erg.evaluation.two_sample import frechet_distance, kernel_distance
 
 scores = st.lists(st.integers(-20, 20), min_size=2, max_size=30).map(lambda xs: torch.tensor(xs, dtype=torch.float64))
 seeds = st.integers(0, 2**31)
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=15, deadline=None)
 
 
 def normal(seed: int, *shape: int) -> torch.Tensor:
