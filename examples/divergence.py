@@ -2,7 +2,7 @@
 
     python examples/divergence.py
 
-At update 250 somebody multiplies the learning rate by 1,000. The guard notices, goes back to a snapshot, and
+At update 150 somebody multiplies the learning rate by 1,000. The guard notices, goes back to a snapshot, and
 lowers the rate until training is stable again.
 """
 
@@ -28,14 +28,14 @@ def parts() -> tuple[nn.Module, MaximumLikelihood, torch.optim.Optimizer]:
 
 def last_energies(losses: Iterable[Loss], optimizer: torch.optim.Optimizer) -> str:
     for update, loss in enumerate(losses, start=1):  # noqa: B007
-        if update == 250:
+        if update == 150:
             optimizer.param_groups[0]["lr"] *= 1000
     data, model = (float(loss.terms[f"energy/{phase}"]) for phase in ("data", "model"))
     return f"mean energy of data {data:.3g}, of model {model:.3g}"
 
 
 rng = torch.Generator().manual_seed(0)
-data = [torch.randn(64, 2, generator=rng) for _ in range(500)]
+data = [torch.randn(64, 2, generator=rng) for _ in range(300)]
 
 network, objective, optimizer = parts()
 print("without a guard:", last_energies(train(network, objective, data, optimizer, rng), optimizer))
