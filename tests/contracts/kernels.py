@@ -33,7 +33,7 @@ KERNELS = {
     "Compiled": Compiled(ula(0.05)),
     "LowPrecision": LowPrecision(ula(0.05)),
     "Parallel": Parallel(ula(0.05), threads=2),
-    "Metropolis-Parallel": Parallel(Compiled(mala(0.2)), threads=2),
+    "Metropolis-Parallel": Parallel(mala(0.2), threads=2),
     "Metropolis-Compiled-LowPrecision": Compiled(LowPrecision(mala(0.2))),
     "Metropolis": Metropolis(Langevin(0.3)),
     "Scheduled": Scheduled(mala(0.1), {"step_size": Growing(0.05, 0.4, steps=4)}),

@@ -72,13 +72,19 @@ def test_a_compiled_chain_follows_the_eager_one(kernel):
     assert torch.equal(ours.get_state(), theirs.get_state())
 
 
+@pytest.mark.slow
 def test_a_chain_of_points_in_fused_code_follows_the_eager_one(compiler):
     energy, x = MLP((2,)), torch.randn(16, 2)
     ends = [sample(k, energy, x, 20, seeded()) for k in (mala(0.1), Compiled(mala(0.1)))]
     torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kernel", [mala(0.3), LowPrecision(sgld(5.0, 0.05, clip=0.1))], ids=["mala", "low"])
+# A compiler needs ten seconds for each: the other tests of this folder run the traced graphs.
+@pytest.mark.parametrize(
+    "kernel",
+    [pytest.param(mala(0.3), marks=pytest.mark.slow), LowPrecision(sgld(5.0, 0.05, clip=0.1))],
+    ids=["mala", "low"],
+)
 def test_a_chain_in_fused_code_follows_the_eager_one(kernel, compiler):
     energy, x = ConvNet((1, 8, 8), channels=(4, 8), hidden=8), torch.randn(16, 1, 8, 8)
     assert isinstance(bound(Compiled(kernel), energy, x), Bound)
