@@ -24,7 +24,7 @@ demo: $(VENV)/.erg
 	$(BIN)/erg demo
 
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 test-all: test
 	$(BIN)/python -m pytest -q -m slow
