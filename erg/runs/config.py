@@ -81,7 +81,8 @@ def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Reso
     options = _parser()
     try:
         config = options.parse_object(content)
-        config = options.parse_args(overrides, namespace=config)
+        if overrides:
+            config = options.parse_args(overrides, namespace=config)
         if config.data.path is not None:
             # A run is resumed and evaluated from other directories too.
             config.data.path = os.path.abspath(os.path.expanduser(config.data.path))
