@@ -29,22 +29,16 @@ from erg.training.signals import Detector, Limits
 RESULTS = Path("docs/results/ablations")
 SEEDS = range(5)
 STEPS = 400
-KERNEL = (
-    '{"class_path": "erg.samplers.sgld", '
-    '"init_args": {"step_size": 10.0, "noise": 0.005, "clip": 0.03, "box": [-1, 1]}}'
-)
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "default": ("the recipe as it is", []),
     "no-buffer": (
         "chains start at noise in every update",
-        [
-            '--objective.negatives={"class_path": "erg.negatives.FromNoise", '
-            f'"init_args": {{"kernel": {KERNEL}, "steps": 20}}}}'
-        ],
+        # Kernel and steps are those of the recipe: jsonargparse carries them over to the new class.
+        ["--objective.negatives=erg.negatives.FromNoise"],
     ),
     "no-penalty": ("no magnitude penalty", ["--objective.penalties={}"]),
     "no-weight-clipping": ("gradients of the weights are not clipped", ["--clip_gradients=null"]),
-    "no-chain-clipping": ("gradients in the chains are not clamped", ["--objective.negatives.kernel.clip=null"]),
+    "no-chain-clipping": ("gradients in the chains are not clamped", ["--objective.negatives.kernel.clip=1e9"]),
     "spectral-norm": ("every layer has spectral norm 1", ["--network.spectral=true"]),
     "relu": ("ReLU instead of SiLU", ["--network.activation=torch.nn.ReLU"]),
     "softplus": ("softplus instead of SiLU", ["--network.activation=torch.nn.Softplus"]),

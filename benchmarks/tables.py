@@ -52,7 +52,8 @@ def _judged(ratio: dict[str, float]) -> str:
     limits = {"goal": "goal", "least": "at least", "most": "at most"}
     bounds = ", ".join(f"{word} {ratio[key]:g}" for key, word in limits.items() if key in ratio)
     good = ratio["value"] >= ratio.get("least", float("-inf")) and ratio["value"] <= ratio.get("most", float("inf"))
-    return f"**{ratio['value']:g}** ({bounds}: {'pass' if good else 'fail'})"
+    verdict = "fail" if not good else "goal missed" if ratio["value"] < ratio.get("goal", float("-inf")) else "pass"
+    return f"**{ratio['value']:g}** ({bounds}: {verdict})"
 
 
 def _conditions(result: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from erg import rows
 from erg.energies.energy import Energy, as_energy, evaluate_energy
 from erg.estimate import Estimate
-from erg.evaluation.assessment import Assessment, Judge, Metric, check_goals, with_goals
+from erg.evaluation.assessment import Assessment, Judge, Metric
 from erg.evaluation.coverage import class_kl, mean_confidence
 from erg.evaluation.detection import auroc
 from erg.evaluation.features import DigitClassifier, classifier_for, raw_features, recognises
@@ -23,8 +23,6 @@ from erg.evaluation.shifts import shifted
 from erg.evaluation.two_sample import floor, frechet_distance, kernel_distance
 from erg.roles import EnergyLike
 from erg.samplers.chain import sampling
-
-__all__ = ["Assessment", "assess", "check_goals", "energies", "with_goals"]
 
 REFERENCE = 10_000
 """Training rows in a distance, at most."""

@@ -8,7 +8,8 @@ import torch
 
 from erg.data import load
 from erg.errors import UserError
-from erg.evaluation.assess import Assessment, assess, with_goals
+from erg.evaluation.assess import assess
+from erg.evaluation.assessment import Assessment, with_goals
 from erg.files import write_atomically, write_json
 from erg.runs.model import Model, open_model
 from erg.runs.validation import progression

@@ -17,7 +17,7 @@ import torch
 from erg.data import batches, load
 from erg.energies.energy import Energy
 from erg.errors import UserError
-from erg.evaluation.assess import check_goals
+from erg.evaluation.assessment import check_goals
 from erg.roles import Loss
 from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from erg.data import load
 from erg.errors import UserError
-from erg.evaluation.assess import assess, energies, with_goals
-from erg.evaluation.assessment import METRICS
+from erg.evaluation.assess import assess, energies
+from erg.evaluation.assessment import METRICS, with_goals
 from erg.evaluation.detection import auroc
 from erg.evaluation.features import classifier_for
 
