@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -257,6 +258,12 @@ def test_a_mistake_is_one_line_of_the_real_command_too(tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert err == "erg: There is no recipe called 'digist'; did you mean 'digits'?\n"
+
+
+def test_the_package_runs_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "erg", "trian"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "erg: There is no command 'trian'; did you mean 'train'?\n"
 
 
 def test_what_nobody_foresaw_is_one_line_unless_asked_for(monkeypatch):

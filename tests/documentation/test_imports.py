@@ -25,6 +25,7 @@ LAYERS = [
     {"runs"},
     {"report"},
     {"cli", "lab"},
+    {"__main__"},
 ]
 # Nothing of ours beyond their own kind, and what stands outside of all concepts.
 ALONE = {"networks": set(), "support": {"draws", "rows"}, "estimate": set(), "errors": set(), "rows": set()}
