@@ -102,13 +102,18 @@ def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Reso
 def _parser() -> "ArgumentParser":
     """The options of a recipe."""
     import torch
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentParser, get_loader, set_loader
     from jsonargparse.typing import register_type
 
     from erg.runs.recipe import Recipe
 
+    def load(text: str) -> Any:
+        # jsonargparse hands an option inside of a class on to a parser of that class, as text: null becomes None.
+        return None if text.strip() == "None" else get_loader("yaml")(text)
+
     register_type(torch.dtype, _dtype_name, _dtype, fail_already_registered=False)
-    parser = ArgumentParser(exit_on_error=False, prog="erg train RECIPE", default_env=False)
+    set_loader("recipe", load, exceptions=(yaml.YAMLError,))
+    parser = ArgumentParser(exit_on_error=False, prog="erg train RECIPE", default_env=False, parser_mode="recipe")
     parser.add_class_arguments(Recipe, None)
     return parser
 

@@ -54,6 +54,16 @@ def test_a_shorter_run_has_a_shorter_schedule(tmp_path):
     assert experiment._set_rate() == pytest.approx(base * 0.02)
 
 
+@pytest.mark.parametrize("nothing", ["null", "None", "~"])
+@pytest.mark.parametrize("option", ["clip_gradients", "objective.negatives.kernel.clip", "data.path"])
+def test_an_option_at_any_depth_can_be_nothing(option, nothing):
+    found = yaml.safe_load(resolve("digits", ["--objective.negatives.kernel.clip=0.2", f"--{option}={nothing}"]).text)
+    for part in option.split("."):
+        found = found.get("init_args", found)[part]
+    assert found is None
+    assert resolve("digits", [f"--{option}", nothing]).text == resolve("digits", [f"--{option}={nothing}"]).text
+
+
 OWN = """
 import torch
 
