@@ -52,6 +52,15 @@ class Proposal(Move, Protocol):
 
 
 @runtime_checkable
+class Placeable(Protocol):
+    """A move that is written differently on each support, and is told which one when a chain starts."""
+
+    def on(self, support: Any) -> Move:
+        """The same move for states that live on `support`."""
+        ...
+
+
+@runtime_checkable
 class State(Protocol):
     """What a kernel needs for its next step. Promises only the position."""
 
@@ -79,6 +88,52 @@ class Kernel(ABC):
             state, acceptance = self.step(energy, state, rng)
             accepted += acceptance
         return state, accepted
+
+
+class Tuning(NamedTuple):
+    """What warm-up changes, and until when.
+
+    Attributes:
+        setting: The name of the kernel's or move's setting: a larger value goes further and is accepted less.
+        acceptance: The mean acceptance at which the algorithm mixes fastest.
+    """
+
+    setting: str
+    acceptance: float
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A kernel or a move with one setting that its mean acceptance can tune."""
+
+    tuning: ClassVar[Tuning]
+
+
+@runtime_checkable
+class Adaptive(Protocol):
+    """A kernel whose state gathers what is needed to tune it."""
+
+    def adapted(self, state: Any) -> Kernel:
+        """The kernel that the chains in `state` suggest, with settings that stay as they are."""
+        ...
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """An energy with a known partition function and exact samples."""
+
+    @property
+    def log_z(self) -> float | Tensor:
+        """The log of the integral (or sum) of exp(-E), in nats."""
+        ...
+
+    def exact_samples(self, n: int, rng: Any = None) -> Batch:
+        """Independent draws."""
+        ...
+
+    def __call__(self, x: Any) -> Any:
+        """Energies, as for any `EnergyLike`."""
+        ...
 
 
 class Negatives(ABC):

@@ -5,6 +5,7 @@ from erg.samplers.compiled import Compiled
 from erg.samplers.langevin import Descent, ImageLangevin, Langevin, descent, mala, sgld, temperature, ula
 from erg.samplers.parallel import Parallel
 from erg.samplers.precision import LowPrecision
+from erg.samplers.preconditioned import Preconditioned
 from erg.samplers.rules import Metropolis, Unadjusted
 from erg.samplers.schedules import Constant, Cyclical, Growing, Polynomial, Scheduled, with_setting
 from erg.samplers.walk import RandomWalk, random_walk
@@ -21,6 +22,7 @@ __all__ = [
     "Metropolis",
     "Parallel",
     "Polynomial",
+    "Preconditioned",
     "RandomWalk",
     "Scheduled",
     "Unadjusted",

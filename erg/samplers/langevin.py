@@ -21,7 +21,7 @@ from torch import Tensor
 
 from erg import draws, rows
 from erg.draws import Rng
-from erg.roles import Evaluated
+from erg.roles import Evaluated, Tuning
 from erg.samplers.rules import Metropolis, Unadjusted
 from erg.support import Box, Real
 
@@ -43,11 +43,14 @@ class Langevin:
 
     References:
         Roberts & Tweedie (1996), Exponential convergence of Langevin distributions, doi:10.2307/3318418
+        Roberts & Rosenthal (1998), Optimal scaling of discrete approximations to Langevin diffusions,
+        doi:10.1111/1467-9868.00123 (the acceptance that is best under `Metropolis`)
     """
 
     step_size: float | Float[Tensor, " batch"]
     moves_on: ClassVar[tuple[type, ...]] = (Real, Box)
     needs_gradient: ClassVar[bool] = True
+    tuning: ClassVar[Tuning] = Tuning("step_size", acceptance=0.574)
 
     def __post_init__(self) -> None:
         rows.positive("step_size", self.step_size, of=Langevin)

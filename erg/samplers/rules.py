@@ -17,7 +17,7 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import evaluate, evaluate_energy
-from erg.roles import Evaluated, Kernel, Move, Proposal
+from erg.roles import Evaluated, Kernel, Move, Placeable, Proposal
 from erg.support import Box, Real
 
 
@@ -54,9 +54,10 @@ class Unadjusted(Kernel):
 
     def step(self, energy: Any, state: Position, rng: Rng) -> tuple[Position, Float[Tensor, " batch"]]:
         """One evaluation, one move."""
-        here = _evaluate(self.move, energy, state.x)
-        x = self.move.propose(here, rng)
         support = support_of(energy)
+        move = placed(self.move, support)
+        here = _evaluate(move, energy, state.x)
+        x = move.propose(here, rng)
         if isinstance(support, Box):
             x = x.clamp(support.low, support.high)
         return Position(x), here.energy.isfinite().float()
@@ -100,16 +101,17 @@ class Metropolis(Kernel):
 
     def step(self, energy: Any, state: Evaluated, rng: Rng) -> tuple[Evaluated, Float[Tensor, " batch"]]:
         """One proposal, one evaluation, one decision per row."""
-        target = _evaluate(self.proposal, energy, self.proposal.propose(state, rng))
+        support = support_of(energy)
+        proposal = placed(self.proposal, support)
+        target = _evaluate(proposal, energy, proposal.propose(state, rng))
         log_ratio = (
             _precise(state.energy)
             - _precise(target.energy)
-            + _precise(self.proposal.log_prob(target, state))
-            - _precise(self.proposal.log_prob(state, target))
+            + _precise(proposal.log_prob(target, state))
+            - _precise(proposal.log_prob(state, target))
         )
         log_ratio = torch.where(state.energy.isfinite(), log_ratio, torch.inf)
         possible = target.energy.isfinite()
-        support = support_of(energy)
         if isinstance(support, Box):
             possible = possible & support.contains(target.x)
         probability = torch.where(possible, log_ratio.exp().clamp(max=1.0), 0.0).nan_to_num(nan=0.0)
@@ -130,6 +132,11 @@ def choose(accepted: Tensor, target: Evaluated, source: Evaluated) -> Evaluated:
 def support_of(energy: Any) -> Any:
     """The energy's support; a plain closure lives on the real numbers."""
     return getattr(energy, "support", Real())
+
+
+def placed(move: Any, support: Any) -> Any:
+    """The move as it is written for `support`."""
+    return move.on(support) if isinstance(move, Placeable) else move
 
 
 def check_support(move: Move, energy: Any) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from erg import draws, rows
 from erg.draws import Rng
-from erg.roles import Evaluated
+from erg.roles import Evaluated, Tuning
 from erg.samplers.rules import Metropolis
 from erg.support import Box, Real
 
@@ -32,6 +32,7 @@ class RandomWalk:
     scale: float | Float[Tensor, " batch"]
     moves_on: ClassVar[tuple[type, ...]] = (Real, Box)
     needs_gradient: ClassVar[bool] = False
+    tuning: ClassVar[Tuning] = Tuning("scale", acceptance=0.234)
 
     def __post_init__(self) -> None:
         rows.positive("scale", self.scale, of=RandomWalk)

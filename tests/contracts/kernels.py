@@ -1,6 +1,11 @@
-"""A case for every public kernel: the contract suite, the properties and the exact tests share them."""
+"""A case for every public kernel: the contract suite, the properties and the exact tests share them.
 
+`KERNELS` move on the real numbers, and in a box unless they are `REAL_ONLY`; `DISCRETE` ones on Binary, Spin and OneHot.
+"""
+
+import importlib
 import inspect
+import pkgutil
 import typing
 
 import torch
@@ -8,49 +13,18 @@ import torch
 import erg.samplers
 from erg import draws
 from erg.roles import Kernel
-from erg.samplers import (
-    Compiled,
-    Constant,
-    Descent,
-    Growing,
-    ImageLangevin,
-    Langevin,
-    LowPrecision,
-    Metropolis,
-    Parallel,
-    RandomWalk,
-    Scheduled,
-    Unadjusted,
-    chain,
-    descent,
-    mala,
-    random_walk,
-    sgld,
-    ula,
-)
+from erg.samplers import chain
+from tests.contracts import kernel_cases
 
-KERNELS = {
-    "Compiled": Compiled(ula(0.05)),
-    "LowPrecision": LowPrecision(ula(0.05)),
-    "Parallel": Parallel(ula(0.05), threads=2),
-    "Metropolis-Parallel": Parallel(mala(0.2), threads=2),
-    "Metropolis-Compiled-LowPrecision": Compiled(LowPrecision(mala(0.2))),
-    "Metropolis": Metropolis(Langevin(0.3)),
-    "Scheduled": Scheduled(mala(0.1), {"step_size": Growing(0.05, 0.4, steps=4)}),
-    "Unadjusted": Unadjusted(Langevin(0.1)),
-    "descent": descent(0.1),
-    "mala": mala(0.2),
-    "random_walk": random_walk(0.5),
-    "sgld": sgld(0.2, 0.3, clip=1.5, box=(-4.0, 4.0)),
-    "ula": ula(0.05),
-    "Unadjusted-RandomWalk": Unadjusted(RandomWalk(0.3)),
-    "Metropolis-RandomWalk": Metropolis(RandomWalk(0.7)),
-    "Unadjusted-Descent": Unadjusted(Descent(0.2)),
-    "Unadjusted-ImageLangevin": Unadjusted(ImageLangevin(0.2, 0.3)),
-    "Scheduled-sgld": Scheduled(sgld(0.2, 0.3), {"step_size": Constant(0.2), "noise": Growing(0.1, 0.3, steps=3)}),
-}
-EXACT = {name for name in KERNELS if name.startswith(("Metropolis", "mala", "random_walk")) or name == "Scheduled"}
-DETERMINISTIC = {"descent", "Unadjusted-Descent"}
+CASES = [
+    importlib.import_module(f"{kernel_cases.__name__}.{file.name}")
+    for file in pkgutil.iter_modules(kernel_cases.__path__)
+]
+KERNELS = {name: kernel for cases in CASES for name, kernel in cases.KERNELS.items()}
+EXACT = {name for cases in CASES for name in cases.EXACT}
+DETERMINISTIC = {name for cases in CASES for name in cases.DETERMINISTIC}
+REAL_ONLY = {name for cases in CASES for name in getattr(cases, "REAL_ONLY", ())}
+DISCRETE = {name: kernel for cases in CASES for name, kernel in getattr(cases, "DISCRETE", {}).items()}
 
 
 def public_kernels() -> set[str]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import erg.energies
 from erg.energies import (
     Clamped,
+    Counted,
     DoubleWell,
     Energy,
     Funnel,
@@ -52,6 +53,7 @@ class Joint(nn.Module):
 # One case a public class; each scores events of shape (2,).
 CASES: dict[str, Callable[[], Energy]] = {
     "Clamped": lambda: Clamped(network(), torch.tensor([True, False]), torch.tensor([0.7, 0.0])),
+    "Counted": lambda: Counted(network()),
     "DoubleWell": lambda: DoubleWell(barrier=1.7, well=1.3),
     "Funnel": lambda: Funnel(2, scale=1.4),
     "Gaussian": lambda: Gaussian(torch.tensor([0.3, -0.8]), COVARIANCE),
@@ -69,6 +71,8 @@ CASES: dict[str, Callable[[], Energy]] = {
     "Rosenbrock": lambda: Rosenbrock(2),
     "WeightedSum": lambda: WeightedSum([network(), Gaussian.standard(2)], [0.7, nn.Parameter(torch.tensor(-0.4))]),
 }
+# Without curvature or on discrete states: tests/exact/test_independent.py.
+FLAT = {"Independent", "Uniform"}
 every_energy = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES.items()])
 
 
@@ -78,7 +82,7 @@ def states(dtype: torch.dtype = torch.float32) -> Tensor:
 
 def test_every_public_class_has_a_case() -> None:
     public = {name for name in erg.energies.__all__ if isinstance(getattr(erg.energies, name), type)}
-    assert public - {"Energy"} == set(CASES)
+    assert public - {"Energy"} == set(CASES) | FLAT
 
 
 @every_energy

@@ -1,5 +1,7 @@
 """Does every public kernel keep its role?"""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,17 @@ from erg.energies import Neural
 from erg.samplers import advance, chain, descent, mala, random_walk, sample, ula
 from erg.samplers.chain import prepare
 from erg.support import Binary, Box, Spin
-from tests.contracts.kernels import DETERMINISTIC, EXACT, KERNELS, noise_of, public_kernels, public_moves, run
+from tests.contracts.kernels import (
+    DETERMINISTIC,
+    DISCRETE,
+    EXACT,
+    KERNELS,
+    REAL_ONLY,
+    noise_of,
+    public_kernels,
+    public_moves,
+    run,
+)
 
 EVENTS = [(), (1,), (3,), (1, 4, 4)]
 every_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
@@ -29,8 +41,9 @@ def seeded(seed=0):
 
 def test_every_public_kernel_and_move_has_a_case():
     assert public_kernels() >= {"mala", "ula", "sgld", "random_walk", "Metropolis", "Unadjusted"}
-    assert public_kernels() <= set(KERNELS)
-    used = {type(getattr(kernel, name)) for kernel in KERNELS.values() for name in vars(kernel)}
+    cases = KERNELS | DISCRETE
+    assert public_kernels() <= set(cases)
+    used = {type(getattr(kernel, name)) for kernel in cases.values() for name in vars(kernel)}
     assert public_moves() <= used
 
 
@@ -108,20 +121,24 @@ def test_the_layout_of_the_input_does_not_matter(kernel):
         torch.testing.assert_close(sample(kernel, quartic, other, 3, seeded()), plain)
 
 
-@every_kernel
+@pytest.mark.parametrize("name", sorted(KERNELS.keys() - REAL_ONLY))
 @every_event
-def test_stays_in_a_box(kernel, event, rng):
+def test_stays_in_a_box(name, event, rng):
+    kernel = KERNELS[name]
     box = Box(-0.5, 0.75)
     steep = Neural(lambda x: -30 * quartic(x), support=box)
     for state, _ in run(kernel, steep, box.initial((8, *event), rng), 6, rng):
         assert box.contains(state.x).all()
 
 
-@every_kernel
-@pytest.mark.parametrize("support", [Binary(), Spin()], ids=["binary", "spin"])
-def test_refuses_an_energy_that_lives_elsewhere(kernel, support):
-    with pytest.raises(TypeError, match=r"moves on Real or Box, but this energy lives on (Binary|Spin)\(\); choose"):
-        sample(kernel, Neural(quartic, support=support), torch.ones(2, 3), 1)
+@every_name
+@pytest.mark.parametrize("support", [Binary(), Spin(), Box(0.0, 1.0)], ids=["binary", "spin", "box"])
+def test_refuses_an_energy_that_lives_elsewhere(name, support):
+    if isinstance(support, Box) and name not in REAL_ONLY:
+        return
+    places = "Real" if name in REAL_ONLY else "Real or Box"
+    with pytest.raises(TypeError, match=rf"moves on {places}, but this energy lives on {re.escape(str(support))}; "):
+        sample(KERNELS[name], Neural(quartic, support=support), torch.ones(2, 3), 1)
 
 
 @every_name
