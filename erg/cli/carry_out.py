@@ -1,6 +1,6 @@
 """Carry out an experiment before the user's eyes, then say where the results are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,12 +10,13 @@ from erg.runs.experiment import Experiment
 from erg.training.guard import DivergenceError
 
 
-def carry_out(make: Callable[[Callable[[str], None]], Experiment], *, trust: bool) -> int:
+def carry_out(make: Callable[[Callable[[str], None]], Experiment], *, trust: bool, notes: Sequence[str] = ()) -> int:
     """Train, evaluate and report; return the exit code.
 
     Args:
         make: Makes the experiment, given who is told what happens.
         trust: Whether the evaluation may run the classes that the run names.
+        notes: Said first.
     """
     console = Console()
 
@@ -27,6 +28,8 @@ def carry_out(make: Callable[[Callable[[str], None]], Experiment], *, trust: boo
         for _ in experiment.run():
             pass
         return 0
+    for note in notes:
+        say(note)
     folder, steps = experiment.folder.path, experiment.recipe.steps
     if experiment.step:
         say(f"Going on with {folder} from step {experiment.step} of {steps}.")

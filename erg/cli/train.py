@@ -67,7 +67,11 @@ def start(source: str, overrides: list[str], out: Path | None) -> int:
     folder = RunFolder(out) if out is not None else new_folder(resolved.recipe.name, Path("runs"))
     folder.refuse_used()
     # The user named the recipe, so its classes are trusted.
-    return carry_out(lambda say: Experiment(resolved.recipe, folder, config=resolved.text, say=say), trust=True)
+    return carry_out(
+        lambda say: Experiment(resolved.recipe, folder, config=resolved.text, say=say),
+        trust=True,
+        notes=resolved.notes,
+    )
 
 
 def _resume(path: Path, *, trust: bool) -> int:

@@ -6,6 +6,7 @@ own may name any class that can be imported, also from the current directory.
 """
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from importlib.resources import files
@@ -25,10 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe with every value settled: the objects, and the YAML that makes them again."""
+    """A recipe with every value settled.
+
+    Attributes:
+        recipe: The objects.
+        text: The YAML that makes them again.
+        notes: What a user should know of how it was settled, a sentence each.
+    """
 
     recipe: "Recipe"
     text: str
+    notes: tuple[str, ...] = ()
 
 
 def shipped() -> dict[str, str]:
@@ -43,6 +51,8 @@ def shipped() -> dict[str, str]:
 
 def resolve(source: str, overrides: list[str] | None = None) -> Resolved:
     """A shipped recipe's name or a YAML file, with ``--a.b=c`` on top; a relative data.path is made absolute.
+
+    A recipe's goals are those of its data: other data drop them, unless the overrides set goals, too.
 
     Raises:
         UserError: For an unknown recipe (with the nearest name), unreadable YAML, or an option that is
@@ -79,10 +89,16 @@ def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Reso
     from erg.runs.recipe import Recipe
 
     options = _parser()
+    notes = []
     try:
         config = options.parse_object(content)
         if overrides:
+            own = config.data.name, config.data.path
             config = options.parse_args(overrides, namespace=config)
+            foreign = own != (config.data.name, config.data.path)
+            if foreign and config.goals and not any(option.startswith("--goals") for option in overrides):
+                config.goals = {}
+                notes.append(f"The goals of recipe {config.name} are for its own data: this run has none.")
         if config.data.path is not None:
             # A run is resumed and evaluated from other directories too.
             config.data.path = os.path.abspath(os.path.expanduser(config.data.path))
@@ -96,7 +112,12 @@ def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Reso
         from erg.runs.complaints import sentence
 
         raise UserError(sentence(error, source, options=options, content=content, overrides=overrides)) from error
-    return Resolved(recipe, text)
+    return Resolved(recipe, text, tuple(notes))
+
+
+def with_batch_size(text: str, size: int) -> str:
+    """The YAML of a resolved recipe with another batch size."""
+    return re.sub(r"^batch_size: \d+$", f"batch_size: {size}", text, flags=re.MULTILINE)
 
 
 def _parser() -> "ArgumentParser":

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -19,10 +20,11 @@ from erg.energies.energy import Energy
 from erg.errors import UserError
 from erg.evaluation.assessment import check_goals
 from erg.roles import Loss
+from erg.runs.config import with_batch_size
 from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder
 from erg.runs.model import build_energy, build_optimizer, export_model, sampling_kernel, use_threads
-from erg.runs.recipe import Recipe
+from erg.runs.recipe import LEAST, Recipe
 from erg.runs.stopping import stoppable
 from erg.runs.validation import Validation
 from erg.training.averaging import Averaged
@@ -70,12 +72,15 @@ class Experiment:
     def __init__(
         self, recipe: Recipe, folder: RunFolder, *, config: str | None = None, say: Callable[[str], Any] = str
     ) -> None:
-        self.recipe, self.folder = recipe, folder
+        self.folder = folder
         use_threads(recipe)
         self.engine = Engine(recipe.device, recipe.precision, devices=recipe.devices)
         self.say = say if self.engine.rank == 0 else str
         self.data = load(recipe.data.name, path=recipe.data.path, seed=recipe.seed)
+        if config is not None:
+            recipe, config = self._fitted(recipe, config)
         recipe.check_rows(len(self.data.train), len(self.data.held_out))
+        self.recipe = recipe
         check_goals(recipe.goals)
         _seed_everything(recipe.seed)
         self.energy: Energy = self.engine.energy(build_energy(recipe, self.data.shape, self.data.support))
@@ -134,6 +139,14 @@ class Experiment:
     def seconds(self) -> float:
         """How long this run has been at work, without what passed between a stop and a resume."""
         return self._seconds_before + time.monotonic() - self._began
+
+    def _fitted(self, recipe: Recipe, config: str) -> tuple[Recipe, str]:
+        """The recipe with batches of all rows when there are fewer rows than a batch has."""
+        rows = len(self.data.train) // self.engine.processes * self.engine.processes
+        if not LEAST <= rows < recipe.batch_size:
+            return recipe, config
+        self.say(f"There are {len(self.data.train)} rows to train on: batch_size is {rows}, not {recipe.batch_size}.")
+        return replace(recipe, batch_size=rows), with_batch_size(config, rows)
 
     def _open(self, config: str | None) -> None:
         """Make the folder of a new run, or go on from the last checkpoint."""

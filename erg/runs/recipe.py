@@ -101,7 +101,7 @@ class Recipe:
         validation: What is looked at during training.
         guard: When training counts as diverged and what is done.
         steps: Updates. Recipes count steps, never seconds.
-        batch_size: Data rows an update.
+        batch_size: Data rows an update; a new run on fewer rows takes all of them.
         learning_rate: Factor on the optimiser's learning rate, a function of the step.
         clip_gradients: Largest norm of the weight gradient; None leaves it.
         average: Decay of the moving average of the weights that is evaluated and exported.
@@ -162,7 +162,7 @@ class Recipe:
             raise UserError(f"average is a decay in [0, 1), but this recipe has average={self.average}.")
 
     def check_rows(self, train: int, held_out: int) -> None:
-        """Refuse data of fewer rows than a batch, or than an evaluation needs.
+        """Refuse data of fewer rows than a batch, as when they were changed under a run, or than an evaluation needs.
 
         Raises:
             UserError: If so.
@@ -174,6 +174,6 @@ class Recipe:
             )
         if train < self.batch_size:
             raise UserError(
-                f"Recipe {self.name} updates on batches of {self.batch_size} rows, but there are {train} rows to "
-                f"train on; give --batch_size {train} or less."
+                f"This run updates on batches of {self.batch_size} rows, but there are now {train} rows to train on; "
+                "put the data back that it was begun on."
             )

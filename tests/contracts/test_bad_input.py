@@ -66,7 +66,6 @@ def cut(path: Path) -> Path:
         (["train", "digits", "stray"], "stray"),
         (["train", "digits", "--data.name=mnits"], "did you mean 'mnist'?"),
         (["train", "digits", "--goals={class_kll: ['<=', 1]}"], "'class_kll'"),
-        (["train", "digits", "--batch_size=100000"], "give --batch_size"),
         (["train", "digits", "--device=gpu"], "auto, cpu, cuda or mps"),
         (["train", "digits", "--resume", "x"], "takes no recipe"),
         (["train", "--resume", "nowhere"], "nowhere is not a run folder"),

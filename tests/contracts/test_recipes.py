@@ -54,14 +54,49 @@ def test_a_shorter_run_has_a_shorter_schedule(tmp_path):
     assert experiment._set_rate() == pytest.approx(base * 0.02)
 
 
-@pytest.mark.parametrize("nothing", ["null", "None", "~"])
-@pytest.mark.parametrize("option", ["clip_gradients", "objective.negatives.kernel.clip", "data.path"])
-def test_an_option_at_any_depth_can_be_nothing(option, nothing):
-    found = yaml.safe_load(resolve("digits", ["--objective.negatives.kernel.clip=0.2", f"--{option}={nothing}"]).text)
-    for part in option.split("."):
-        found = found.get("init_args", found)[part]
-    assert found is None
-    assert resolve("digits", [f"--{option}", nothing]).text == resolve("digits", [f"--{option}={nothing}"]).text
+@pytest.mark.parametrize("nothing", ["null", "None"])
+def test_an_option_at_any_depth_can_be_nothing(nothing):
+    options = ["clip_gradients", "objective.negatives.kernel.clip", "data.path"]
+    text = resolve("digits", [f"--{option}={nothing}" for option in options]).text
+    for option in options:
+        found = yaml.safe_load(text)
+        for part in option.split("."):
+            found = found.get("init_args", found)[part]
+        assert found is None
+    assert resolve("digits", [word for option in options for word in (f"--{option}", nothing)]).text == text
+
+
+def test_goals_are_for_the_recipes_own_data(tmp_path):
+    path = f"--data.path={pictures(tmp_path / 'pictures')}"
+    foreign = resolve("digits", [path])
+    assert foreign.recipe.goals == {} and "goals: {}" in foreign.text
+    assert foreign.notes == ("The goals of recipe digits are for its own data: this run has none.",)
+    assert resolve("digits", ["--data.name=mnist"]).recipe.goals == {}
+    assert set(resolve("digits", ["--data.noise=0.1"]).recipe.goals) == {"class_kl", "confidence", "auroc/noise"}
+    own = resolve("digits", [path, "--goals={auroc/noise: ['>=', 0.5]}"])
+    assert own.recipe.goals["auroc/noise"] == (">=", 0.5) and not own.notes
+    file = tmp_path / "own.yaml"
+    file.write_text(own.text)
+    assert resolve(str(file)).text == own.text and not resolve(str(file)).notes
+
+
+def test_a_run_on_foreign_data_says_that_it_has_no_goals_and_takes_all_of_a_few_rows(tmp_path):
+    path = pictures(tmp_path / "pictures", rows=40)
+    options = [*(option for option in DIGITS if "batch_size" not in option), "--objective.negatives.size=64"]
+    answer = erg("train", *options, "--data.path", path, "--out", tmp_path / "run")
+    assert answer.code == 0, answer
+    assert "The goals of recipe digits are for its own data: this run has none.\n" in answer.out
+    assert "There are 36 rows to train on: batch_size is 36, not 128.\n" in answer.out
+    assert "\nbatch_size: 36\n" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_a_run_whose_data_have_shrunk_is_not_resumed(tmp_path):
+    path = pictures(tmp_path / "pictures", rows=40)
+    resolved = resolve("images", [*TINY, *SMALL_NET, f"--data.path={path}", "--batch_size=50"])
+    Experiment(resolved.recipe, RunFolder(tmp_path / "run"), config=resolved.text).tracker.close()
+    for file in sorted(path.iterdir())[:5]:
+        file.unlink()
+    assert "put the data back" in refusal("train", "--resume", tmp_path / "run")
 
 
 OWN = """
