@@ -129,7 +129,7 @@ class Clamped(Energy):
         values: The held values, where `mask` is true. Broadcasts against `mask`.
 
     Raises:
-        TypeError: If `mask` is not boolean.
+        TypeError: If `mask` is not a boolean tensor.
     """
 
     mask: Tensor
@@ -137,6 +137,11 @@ class Clamped(Energy):
 
     def __init__(self, energy: EnergyLike, mask: Bool[Tensor, "..."], values: Float[Tensor, "..."] | float) -> None:
         super().__init__()
+        if not isinstance(mask, Tensor):
+            raise TypeError(
+                f"clamp() needs a boolean tensor as its mask, but got a {type(mask).__name__}; "
+                "pass torch.tensor(mask, dtype=torch.bool)."
+            )
         if mask.dtype != torch.bool:
             raise TypeError(f"clamp() needs a boolean mask, but got {mask.dtype}; pass mask.bool().")
         self.energy = as_energy(energy)
@@ -155,14 +160,30 @@ class Clamped(Energy):
             ValueError: If the mask or the values do not fit the shape of `x`.
         """
         values = self.values.to(x.dtype) if isinstance(self.values, Tensor) else self.values
-        completed = torch.where(self.mask, values, x)
+        try:
+            completed = torch.where(self.mask, values, x)
+        except RuntimeError as error:
+            if self._fits(x):
+                raise
+            raise ValueError(self._misfit(x)) from error
         if completed.shape != x.shape:
-            raise ValueError(
-                f"clamp() takes a mask and values of the event's or the batch's shape, but a mask of shape "
-                f"{tuple(self.mask.shape)} with its values does not fit x of shape {tuple(x.shape)}; "
-                "give them the shape of one event."
-            )
+            raise ValueError(self._misfit(x))
         return self.energy.complete(completed)
+
+    def _fits(self, x: Tensor) -> bool:
+        values = self.values.shape if isinstance(self.values, Tensor) else ()
+        try:
+            return torch.broadcast_shapes(self.mask.shape, values, x.shape) == x.shape
+        except RuntimeError:
+            return False
+
+    def _misfit(self, x: Tensor) -> str:
+        values = f" with values of shape {tuple(self.values.shape)}" if isinstance(self.values, Tensor) else ""
+        return (
+            "clamp() takes a mask and values of the event's or the batch's shape, but a mask of shape "
+            f"{tuple(self.mask.shape)}{values} does not fit x of shape {tuple(x.shape)}; "
+            "give them the shape of one event."
+        )
 
     def given(self, y: Any) -> "Clamped":
         """The conditioned energy with the same entries held."""

@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -171,14 +172,24 @@ class TestClamped:
             assert (drawn[:, 0] == 0.9).all()
             assert (drawn[:, 1] != x[:, 1]).all()
 
-    @pytest.mark.parametrize("mask", [torch.ones(3, 1).bool(), torch.ones(4, 5, 2).bool()])
+    @pytest.mark.parametrize("mask", [torch.ones(3, 1).bool(), torch.ones(4, 5, 2).bool(), torch.ones(7).bool()])
     def test_a_mask_of_another_shape_is_refused(self, mask: Tensor) -> None:
-        with pytest.raises(ValueError, match="does not fit x of shape"):
+        with pytest.raises(ValueError, match=r"mask of shape \(.*\) does not fit x of shape \(1, 2\); give them"):
             as_energy(lambda x: x.flatten(1).sum(1)).clamp(mask, 0.0)(torch.zeros(1, 2))
+
+    def test_values_of_another_shape_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"with values of shape \(3,\) does not fit x of shape \(4, 2\)"):
+            as_energy(bowl).clamp(self.mask, torch.zeros(3))(torch.zeros(4, 2))
 
     def test_a_mask_is_boolean(self) -> None:
         with pytest.raises(TypeError):
             Clamped(bowl, torch.tensor([1.0, 0.0]), 0.0)
+
+    def test_a_list_is_no_mask(self) -> None:
+        # Users have no checks of annotations, which would come first.
+        jaxtyping.config.update("jaxtyping_disable", True)
+        with pytest.raises(TypeError, match=r"but got a list; pass torch\.tensor"):
+            as_energy(bowl).clamp([True, False], 0.0)
 
 
 class TestMixture:
