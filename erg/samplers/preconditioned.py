@@ -6,7 +6,7 @@ constant, so exp(-E) stays the law of x.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -87,7 +87,7 @@ class Scaled:
 
     energy: EnergyLike
     scale: Tensor
-    support: Real = Real()
+    support: ClassVar[Real] = Real()
 
     def __call__(self, z: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
         return self.energy(z * self.scale.to(z.dtype))

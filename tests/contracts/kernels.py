@@ -1,6 +1,7 @@
 """A case for every public kernel: the contract suite, the properties and the exact tests share them.
 
-`KERNELS` move on the real numbers, and in a box unless they are `REAL_ONLY`; `DISCRETE` ones on Binary, Spin and OneHot.
+`KERNELS` move on the real numbers, and in a box unless they are `REAL_ONLY`; `DISCRETE` ones on Binary, Spin
+and OneHot.
 """
 
 import importlib
