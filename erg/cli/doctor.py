@@ -14,7 +14,7 @@ COMPROMISED = {"lightning-fabric": ("2.6.2", "2.6.3")}
 
 
 def run(arguments: list[str]) -> int:
-    """Print what is found; return 0, or 1 when something is missing or must not be used."""
+    """Print what is found; return 0, or 1 when something is missing, wrong or must not be used."""
     parser = Parser("doctor", "Show versions, devices, threads, the compiler and the data that were found.")
     parser.parse_args(arguments)
     import erg
@@ -24,7 +24,8 @@ def run(arguments: list[str]) -> int:
     faults = [fault for name in PACKAGES if (fault := _package(name))]
     if "torch" not in faults:
         _machine()
-    _data()
+    fault = _data()
+    faults += [fault] if fault else []
     for fault in faults:
         print(f"! {fault}")
     return 1 if faults else 0
@@ -55,12 +56,15 @@ def _machine() -> None:
     _line("compiler", compiler_status())
 
 
-def _data() -> None:
+def _data() -> str | None:
     from erg.data import available
+    from erg.data.mnist import misdirection
 
     _line("ERG_DATA", os.environ.get("ERG_DATA", "not set"))
     for entry in available():
         _line(f"data: {entry.name}", entry.where if entry.found else f"not here ({entry.where})")
+    fault = misdirection()
+    return fault and f"{fault}; correct it, or unset it"
 
 
 def _line(name: str, value: str) -> None:

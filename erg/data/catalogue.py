@@ -6,7 +6,7 @@ from pathlib import Path
 
 from erg.data.dataset import Dataset
 from erg.data.digits import digits
-from erg.data.mnist import cache, complete, find, mnist
+from erg.data.mnist import cache, complete, find, misdirection, mnist
 from erg.data.sources import KINDS, from_path
 from erg.errors import UserError
 from erg.nearest import hint
@@ -60,8 +60,9 @@ def load(name: str | None, *, path: Path | str | None = None, seed: int = 0) -> 
 
 def available() -> list[Known]:
     """The data sets known by name, and where they are. Reads no data."""
-    folder = find()
-    where = str(folder) if folder else f"downloaded to {cache()} at first use, 11 MB"
+    fault = misdirection()
+    folder = None if fault else find()
+    where = fault or (str(folder) if folder else f"downloaded to {cache()} at first use, 11 MB")
     return [
         Known("digits", "1,797 grey handwritten digits, 8x8", True, "inside scikit-learn"),
         Known(

@@ -51,8 +51,11 @@ def mnist() -> Dataset:
     """MNIST, downloaded when it is nowhere on this machine; its 10,000 test digits are held out.
 
     Raises:
-        UserError: If it is not found and cannot be downloaded, or a file is damaged.
+        UserError: If ``ERG_DATA`` names no folder, MNIST is not found and cannot be downloaded, or a file is damaged.
     """
+    fault = misdirection()
+    if fault is not None:
+        raise UserError(f"{fault}; correct it, or unset it to have MNIST downloaded.")
     folder = find()
     if folder is None:
         folder = cache()
@@ -75,6 +78,12 @@ def find() -> Path | None:
     if data and (Path(data) / "mnist").is_dir():
         return Path(data) / "mnist"
     return cache() if complete(cache()) else None
+
+
+def misdirection() -> str | None:
+    """What is wrong with ``ERG_DATA``, or None."""
+    data = os.environ.get("ERG_DATA")
+    return f"ERG_DATA is {data}, which is no folder" if data and not Path(data).is_dir() else None
 
 
 def complete(folder: Path) -> bool:

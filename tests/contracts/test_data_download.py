@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erg.data import load, mnist
+from erg.data import available, load, mnist
 from erg.data.mnist import Content, download
 from erg.errors import UserError
+from tests.contracts.commands import erg
 from tests.contracts.files import bytes_of, write_idx
 
 
@@ -172,6 +174,20 @@ def test_offline_the_sentence_says_what_to_set(tmp_path, monkeypatch):
     sentence = str(caught.value)
     assert "set ERG_DATA" in sentence and "--data.path" in sentence and "\n" not in sentence
     assert everything_in(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_said_before_anything_is_downloaded(tmp_path, mirrors, monkeypatch):
+    monkeypatch.setenv("ERG_DATA", str(tmp_path / "tpyo"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(mnist, "MIRRORS", [mirror.address for mirror in mirrors])
+    said = f"ERG_DATA is {tmp_path / 'tpyo'}, which is no folder"
+    with pytest.raises(UserError, match=re.escape(said)):
+        load("mnist")
+    assert not mirrors[0].asked and everything_in(tmp_path) == []
+    assert said in {entry.name: entry.where for entry in available()}["mnist"]
+    assert len(load("digits").train) == 1438
+    doctor = erg("doctor")
+    assert doctor.code == 1 and f"! {said}; correct it, or unset it\n" in doctor.out
 
 
 def test_the_public_mirrors_and_checksums_are_well_formed():
