@@ -152,12 +152,8 @@ def open_model(path: Path | str, *, trust: bool = False) -> Model:
         found.append((domain, float(config["step_size_factor"])))
         return build_energy(recipe, domain.shape, domain.support)
 
-    try:
-        energy = load_energy(folder.weights, build).requires_grad_(False)
-    except UserError as error:
-        raise UserError(
-            f"{error} Remove it, and `erg train --resume {path}` writes it again from the last checkpoint."
-        ) from error
+    advice = f"remove it, and `erg train --resume {path}` writes it again from the last checkpoint"
+    energy = load_energy(folder.weights, build, advice=advice).requires_grad_(False)
     domain, factor = found[0]
     kernel = sampling_kernel(recipe)
     if recipe.sampler.kernel is None:

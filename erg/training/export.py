@@ -45,12 +45,15 @@ def export_energy(path: Path | str, energy: nn.Module, config: Mapping[str, Any]
     write_atomically(path, lambda file: file.write(content))
 
 
-def load_energy(path: Path | str, build: Callable[[dict[str, Any]], Module]) -> Module:
+def load_energy(
+    path: Path | str, build: Callable[[dict[str, Any]], Module], *, advice: str = "export it again"
+) -> Module:
     """Rebuild an exported energy, in evaluation mode, on the CPU.
 
     Args:
         path: Ends with ``.safetensors``.
         build: From the configuration to an energy with weights of any value.
+        advice: What to do about a file that cannot be used; the end of the sentence that says so.
 
     Raises:
         UserError: If a file is missing or damaged, has another format, or does not fit the energy built.
@@ -58,7 +61,7 @@ def load_energy(path: Path | str, build: Callable[[dict[str, Any]], Module]) -> 
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    energy = build(_config(path.with_suffix(".json")))
+    energy = build(_config(path.with_suffix(".json"), advice))
     try:
         with safe_open(path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -66,13 +69,15 @@ def load_energy(path: Path | str, build: Callable[[dict[str, Any]], Module]) -> 
     except FileNotFoundError as error:
         raise UserError(f"There are no weights at {path}; train first.") from error
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read as weights ({error}); export it again.") from error
+        raise UserError(f"{path} cannot be read as weights ({error}); {advice}.") from error
     weights |= {name: weights[first] for name, first in tied.items()}
     try:
         energy.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"The weights in {path} do not fit the energy beside them: {reason}") from error
+        raise UserError(
+            f"{path} does not fit the energy that is described beside it ({reason}); {advice}."
+        ) from error
     return energy.eval()
 
 
@@ -83,14 +88,14 @@ def _place(tensor: Tensor, name: str) -> tuple[Any, ...]:
     return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
-def _config(path: Path) -> dict[str, Any]:
+def _config(path: Path, advice: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
         found, config = content["format"], content["config"]
     except FileNotFoundError as error:
-        raise UserError(f"There is no {path}, which says how to rebuild the energy.") from error
+        raise UserError(f"There is no {path}, which says how to rebuild the energy; {advice}.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} does not say how to rebuild an energy ({error}); export it again.") from error
+        raise UserError(f"{path} does not say how to rebuild an energy ({error}); {advice}.") from error
     if found != FORMAT:
-        raise UserError(f"{path} has format {found}, but this version of erg reads format {FORMAT}.")
+        raise UserError(f"{path} has format {found}, but this version of erg reads format {FORMAT}; {advice}.")
     return config

@@ -153,7 +153,10 @@ def test_a_folder_that_holds_something_else_is_refused(command, tmp_path):
 def test_weights_that_are_damaged_or_not_there_are_refused(run):
     weights = run / "energy.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    assert "cannot be read as weights" in refusal("sample", run)
+    line = refusal("sample", run)
+    assert "cannot be read as weights" in line
+    assert line.endswith(f"; remove it, and `erg train --resume {run}` writes it again from the last checkpoint.\n")
+    assert line.count(";") == 1 and "export" not in line
     weights.unlink()
     assert "no trained energy yet" in refusal("sample", run)
 

@@ -356,7 +356,7 @@ class TestExport:
         with pytest.raises(UserError, match=r"There is no .*energy\.json"):
             load_energy(path, lambda config: Tied())
         export_energy(path, Tied(), {})
-        with pytest.raises(UserError, match="do not fit the energy"):
+        with pytest.raises(UserError, match="does not fit the energy"):
             load_energy(path, lambda config: network())
         path.write_bytes(path.read_bytes()[:-20])
         with pytest.raises(UserError, match="cannot be read as weights"):
