@@ -30,6 +30,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where to look (default: runs)")
     chosen = parser.parse_args(arguments)
     if chosen.runs:
+        _refuse_missing(chosen.runs, chosen.root)
         _compare(chosen.runs)
     else:
         _list(chosen.root)
@@ -51,6 +52,16 @@ def _list(root: Path) -> None:
         print(aligned(["run", "status", "time", *LISTED], rows))
     for fault in faults:
         print(f"! {fault}")
+
+
+def _refuse_missing(paths: list[Path], root: Path) -> None:
+    for path in paths:
+        if not path.exists():
+            meant = root / path.name
+            advice = "`erg runs` without a name lists the runs, with names it compares them."
+            if (meant / "run.json").exists():
+                advice = f"did you mean {meant}?"
+            raise UserError(f"{path} is not a run folder; {advice}")
 
 
 def _row(path: Path) -> list[str]:

@@ -74,6 +74,7 @@ def cut(path: Path) -> Path:
         (["evaluate", "nowhere"], "nowhere is not a run folder"),
         (["report", "nowhere"], "nowhere is not a run folder"),
         (["runs", "nowhere"], "nowhere is not a run folder"),
+        (["runs", "list"], "list is not a run folder; `erg runs` without a name lists the runs"),
         (["runs", "--root", "nowhere"], "no runs"),
         (["sample"], "RUN"),
         (["sample", "x", "-n", "0"], "-n of at least 1"),

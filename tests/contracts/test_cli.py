@@ -215,6 +215,8 @@ def test_named_runs_are_compared_side_by_side(digits, tmp_path):
     assert lines[0].split() == ["small", "other"]
     assert any(line.split()[:1] == ["class_kl"] for line in lines)
     assert lines[-1].split() == ["objective.negatives.kernel.step_size", "10.0", "5.0"]
+    named = refusal("runs", "small", "--root", digits.parent)
+    assert named == f"erg: small is not a run folder; did you mean {digits}?\n"
     assert "format" in refusal("runs", digits, _other_format(digits, tmp_path / "foreign"))
 
 
