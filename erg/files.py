@@ -25,7 +25,8 @@ def write_atomically(path: Path | str, write: Callable[[BinaryIO], Any]) -> None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        # With "wb", np.save writes past the file object, and tells of a full disk only how many bytes it took.
+        with os.fdopen(handle, "w+b") as file:
             write(cast(BinaryIO, file))
             file.flush()
             os.fsync(file.fileno())

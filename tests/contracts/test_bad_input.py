@@ -1,5 +1,6 @@
 """A user's mistake is one readable line and exit code 2, and nothing that existed is lost."""
 
+import errno
 import os
 import resource
 import shutil
@@ -14,6 +15,7 @@ from PIL import Image
 
 from erg.data import load, read_inputs
 from erg.errors import UserError
+from erg.files import write_atomically
 from tests.contracts.commands import DIGITS, contents, erg, pictures, refusal, start
 from tests.contracts.files import bytes_of, write_idx
 
@@ -194,10 +196,26 @@ def test_an_out_that_is_used_is_refused_untouched(tmp_path, run):
 def test_a_failure_leaves_the_file_that_was_there(run, tmp_path):
     for name in ("x.npy", "x.png"):
         (tmp_path / name).write_text("old")
-        with largest_file(64):
-            assert "Cannot write" in refusal("sample", run, "-n", 20, "--out", tmp_path / name)
+        with largest_file(200):
+            line = refusal("sample", run, "-n", 20, "--out", tmp_path / name)
+        assert line == f"erg: Cannot write {tmp_path / name}: File too large; nothing that existed was changed.\n"
         assert contents(tmp_path) == {name: b"old"}
         (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize("save", [np.save, np.savez, lambda file, x: file.write(x.tobytes())])
+def test_a_full_disk_is_named_with_its_file(save, tmp_path):
+    (tmp_path / "x").write_text("old")
+    with pytest.raises(UserError) as refused, largest_file(200):
+        write_atomically(tmp_path / "x", lambda file: save(file, np.zeros(100_000)))
+    assert str(refused.value) == f"Cannot write {tmp_path / 'x'}: File too large; nothing that existed was changed."
+
+    def write(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UserError, match=r"Cannot write .*x: No space left on device; nothing"):
+        write_atomically(tmp_path / "x", write)
+    assert contents(tmp_path) == {"x": b"old"}
 
 
 @contextmanager
