@@ -51,7 +51,10 @@ def carry_out(make: Callable[[Callable[[str], None]], Experiment], *, trust: boo
         return 130
     if experiment.status == "stopped":
         looks = experiment.recipe.validation.patience
-        say(f"Stopped early at step {experiment.step} of {steps}: the last {looks} looks were no better.")
+        say(
+            f"Stopped early at step {experiment.step} of {steps}: the last {looks} looks were no better. "
+            "With --checkpoint best, erg sample, score and evaluate use the best one."
+        )
     return finish(folder, trust=trust)
 
 

@@ -39,6 +39,15 @@ class Parser(argparse.ArgumentParser):
             "--trust", action="store_true", help="run the classes that the run names even if they are not erg's own"
         )
 
+    def add_checkpoint(self) -> None:
+        """Which weights of a run are meant."""
+        self.add_argument(
+            "--checkpoint",
+            choices=("last", "best"),
+            default="last",
+            help="weights at the end of training, or at the look with the best samples (default: last)",
+        )
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage over several lines."""
         unknown = message.removeprefix("unrecognized arguments: ").split()

@@ -21,9 +21,10 @@ def run(arguments: list[str]) -> int:
         "Draw samples from a run's energy, from noise, with the recipe's sampler. A table's rows are written in the "
         "units of its file.",
         "  erg sample runs/demo -n 64\n  erg sample runs/demo -n 1000 --steps 500 --out samples.npy\n"
-        "  erg sample runs/table -n 1000 --out samples.csv",
+        "  erg sample runs/table -n 1000 --out samples.csv\n  erg sample runs/demo --checkpoint best",
     )
     parser.add_run()
+    parser.add_checkpoint()
     parser.add_argument("-n", type=int, default=64, help="how many (default: 64)")
     parser.add_argument("--steps", type=int, help="transitions from noise (default: the recipe's)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the energy that is sampled (default: 1)")
@@ -37,7 +38,7 @@ def run(arguments: list[str]) -> int:
 
     from erg.runs.model import open_model
 
-    model = open_model(chosen.run, trust=chosen.trust)
+    model = open_model(chosen.run, trust=chosen.trust, best=chosen.checkpoint == "best")
     domain = model.domain
     out = chosen.out or model.folder.samples / ("drawn.png" if domain.pictured else "drawn.npy")
     if out.suffix == ".png" and not domain.pictured:

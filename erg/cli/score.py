@@ -13,9 +13,11 @@ def run(arguments: list[str]) -> int:
         "score",
         "Energies of images, arrays or tables, in nats, with the percentile among the energies of held-out data: "
         "99 means that 99 % of held-out data are likelier.",
-        "  erg score runs/demo digit.png\n  erg score runs/mnist pictures/ batch.npy --out scores.csv",
+        "  erg score runs/demo digit.png\n  erg score runs/mnist pictures/ batch.npy --out scores.csv\n"
+        "  erg score runs/demo digit.png --checkpoint best",
     )
     parser.add_run()
+    parser.add_checkpoint()
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="files or folders of the run's shape")
     parser.add_argument("--out", type=Path, help="FILE.csv (default: print)")
     chosen = parser.parse_args(arguments)
@@ -23,7 +25,7 @@ def run(arguments: list[str]) -> int:
     from erg.runs.model import open_model
     from erg.runs.scoring import score
 
-    model = open_model(chosen.run, trust=chosen.trust)
+    model = open_model(chosen.run, trust=chosen.trust, best=chosen.checkpoint == "best")
     domain = model.domain
     x, labels = read_inputs(chosen.inputs, domain.shape, scaling=domain.scaling, columns=domain.columns)
     energies, percentiles = score(model, x)

@@ -4,13 +4,18 @@ from pathlib import Path
 from typing import Any
 
 
-def conclude(path: Path, *, samples: int = 500, seed: int = 0, trust: bool = False) -> int:
-    """Evaluate a run, print its figures, write its report; return 0, or 1 when a goal was missed."""
+def conclude(path: Path, *, samples: int = 500, seed: int = 0, trust: bool = False, best: bool = False) -> int:
+    """Evaluate a run, print its figures, write its report; return 0, or 1 when a goal was missed.
+
+    The figures of the best checkpoint go to a folder of their own; the report is about the last.
+    """
     from erg.report import write_report
     from erg.runs.evaluation import evaluate_run
 
-    judged = evaluate_run(path, samples=samples, seed=seed, trust=trust).to_json()
+    judged = evaluate_run(path, samples=samples, seed=seed, trust=trust, best=best).to_json()
     _show(judged)
+    if best:
+        print(f"These are figures of the best checkpoint, kept in {path / 'best'}; the report shows the last.")
     report = write_report(path)
     missed = [name for name, figure in judged["metrics"].items() if _missed(figure)]
     print(f"{_verdict(judged['metrics'], missed)}Report: {report}")

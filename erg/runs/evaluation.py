@@ -20,7 +20,9 @@ SHOWN = 100
 CHAINS = 6
 
 
-def evaluate_run(path: Path, *, samples: int = SAMPLES, seed: int = 0, trust: bool = False) -> Assessment:
+def evaluate_run(
+    path: Path, *, samples: int = SAMPLES, seed: int = 0, trust: bool = False, best: bool = False
+) -> Assessment:
     """Draw samples from noise, judge them and the energy, and write everything into the run folder.
 
     Args:
@@ -28,13 +30,14 @@ def evaluate_run(path: Path, *, samples: int = SAMPLES, seed: int = 0, trust: bo
         samples: How many are drawn and judged.
         seed: Of the chains.
         trust: Run the classes it names even if they are neither erg's nor torch's.
+        best: Judge the best checkpoint in place of the last, and write into the run folder's best/.
 
     Raises:
         UserError: If the folder is not a run, has no weights yet, or its data are gone.
     """
     if samples < 4:
         raise UserError(f"An evaluation needs at least 4 samples, but got {samples}.")
-    model = open_model(path, trust=trust)
+    model = open_model(path, trust=trust, best=best)
     recipe, shape = model.recipe, model.domain.shape
     data = load(recipe.data.name, path=recipe.data.path, seed=recipe.seed)
     if data.shape != shape:
@@ -53,7 +56,9 @@ def evaluate_run(path: Path, *, samples: int = SAMPLES, seed: int = 0, trust: bo
 
 def _write(model: Model, judged: Assessment, drawn: torch.Tensor, rng: torch.Generator) -> None:
     folder = model.folder
-    write_json(folder.evaluation, judged.to_json() | {"sampler_steps": model.recipe.sampler.steps, "start": "noise"})
+    how = {"sampler_steps": model.recipe.sampler.steps, "start": "noise"}
+    which = {"checkpoint": "last"} if model.best_step is None else {"checkpoint": "best", "step": model.best_step}
+    write_json(folder.evaluation, judged.to_json() | how | which)
     energies: dict[str, Any] = {name: values.numpy() for name, values in judged.energies.items()}
     write_atomically(folder.scores, lambda file: np.savez(file, **energies))
     write_atomically(folder.samples / "samples.npy", lambda file: np.save(file, model.in_own_units(drawn).numpy()))

@@ -243,12 +243,19 @@ class Experiment:
         """Before clipping; of a batch that the guard skipped, too, which the clipping hook never saw."""
         return float(self._clipping.norm) if self.guard is None else self.guard.gradient_norm
 
+    @property
+    def _step_size_factor(self) -> float:
+        return 1.0 if self.guard is None else self.guard.step_size_factor
+
     def _validate(self) -> None:
         if self.tracker is None:
             return
         kernel = sampling_kernel(self.recipe)
         if self.validation.look(self.step, self._smooth, kernel, seed=self.recipe.seed, tracker=self.tracker):
-            self.checkpoints.save_best({"step": self.step, "energy": self._smooth.state_dict()})
+            self.folder.best.forget_figures()
+            self.checkpoints.save_best(
+                {"step": self.step, "energy": self._smooth.state_dict(), "step_size_factor": self._step_size_factor}
+            )
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -293,8 +300,7 @@ class Experiment:
         """Save and export; only between two updates, where the state is whole."""
         self._save()
         if self.engine.rank == 0:
-            factor = 1.0 if self.guard is None else self.guard.step_size_factor
-            export_model(self.folder, self._smooth, Domain.of(self.data), step_size_factor=factor)
+            export_model(self.folder, self._smooth, Domain.of(self.data), step_size_factor=self._step_size_factor)
 
     def _mark(self, status: str) -> None:
         """Say in run.json how things stand."""

@@ -14,6 +14,7 @@
       evaluation.json     metrics with errors and goals
       tensorboard/
       report.html
+      best/               samples/, scores.npz and evaluation.json of the best checkpoint, once it is asked for
 """
 
 import json
@@ -76,6 +77,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """last.pt, previous.pt, best.pt."""
         return self.path / "checkpoints"
+
+    @property
+    def best(self) -> "RunFolder":
+        """Where samples, scores and figures of the best checkpoint are, apart from those of the last."""
+        return RunFolder(self.path / "best")
 
     @property
     def report(self) -> Path:
@@ -149,6 +155,11 @@ class RunFolder:
                 "use the version of erg that wrote it."
             )
         return state
+
+    def forget_figures(self) -> None:
+        """Remove what was found out about weights that are no more."""
+        for judged in (self.evaluation, self.scores):
+            judged.unlink(missing_ok=True)
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json."""

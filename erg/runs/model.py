@@ -18,11 +18,13 @@ from erg.runs.folder import RunFolder
 from erg.runs.recipe import Recipe
 from erg.samplers.chain import sample
 from erg.support import Support
-from erg.training.export import export_energy, load_energy
+from erg.training.checkpoint import Checkpoints
+from erg.training.export import export_energy, load_energy, load_weights
 from erg.training.scaling import scaled
 from erg.training.state import reachable
 
 TOGETHER = 500
+LAST = "use --checkpoint last"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Model:
         recipe: What it was made by.
         kernel: Draws samples from noise, together with ``recipe.sampler.steps``.
         domain: What its rows are.
-        folder: Where it came from.
+        folder: Where its samples and figures go: the run folder, or the part of it that is for the best checkpoint.
+        best_step: Updates behind the weights of the best checkpoint; None for those of the last.
     """
 
     energy: Energy
@@ -42,6 +45,7 @@ class Model:
     kernel: Kernel
     domain: Domain
     folder: RunFolder
+    best_step: int | None = None
 
     def draw(
         self, count: int, *, rng: torch.Generator, steps: int | None = None, temperature: float = 1.0
@@ -121,20 +125,21 @@ def export_model(folder: RunFolder, energy: Energy, domain: Domain, *, step_size
         domain: What its rows are.
         step_size_factor: What the guard has made of the step size: the energy was shaped by chains that went so far.
     """
-    for judged in (folder.evaluation, folder.scores):
-        judged.unlink(missing_ok=True)
+    folder.forget_figures()
     export_energy(folder.weights, energy, domain.to_json() | {"step_size_factor": step_size_factor})
 
 
-def open_model(path: Path | str, *, trust: bool = False) -> Model:
+def open_model(path: Path | str, *, trust: bool = False, best: bool = False) -> Model:
     """The model of a run folder.
 
     Args:
         path: The run folder.
         trust: Run the classes it names even if they are neither erg's nor torch's.
+        best: Take the weights of the best checkpoint in place of the exported ones, which are the last.
 
     Raises:
-        UserError: If this is not a run folder, it has no exported weights yet, or names foreign classes.
+        UserError: If this is not a run folder, it has no exported weights or no best checkpoint yet, or names
+            foreign classes.
     """
     folder = RunFolder(Path(path))
     state = folder.read()
@@ -155,7 +160,20 @@ def open_model(path: Path | str, *, trust: bool = False) -> Model:
     advice = f"remove it, and `erg train --resume {path}` writes it again from the last checkpoint"
     energy = load_energy(folder.weights, build, advice=advice).requires_grad_(False)
     domain, factor = found[0]
+    step = None
+    if best:
+        payload = _best(folder)
+        step, factor = payload["step"], payload.get("step_size_factor", factor)
+        load_weights(energy, payload["energy"], Checkpoints(folder.checkpoints).best, advice=LAST)
+        folder = folder.best
     kernel = sampling_kernel(recipe)
     if recipe.sampler.kernel is None:
         kernel = scaled(kernel, factor)
-    return Model(energy, recipe, kernel, domain, folder)
+    return Model(energy, recipe, kernel, domain, folder, step)
+
+
+def _best(folder: RunFolder) -> dict[str, Any]:
+    checkpoints = Checkpoints(folder.checkpoints)
+    if not checkpoints.best.exists():
+        raise UserError(f"{folder.path} has no best checkpoint: no look at its samples found any to judge; {LAST}.")
+    return checkpoints.load_best()

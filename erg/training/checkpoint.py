@@ -128,7 +128,7 @@ class Checkpoints:
         """
         fault = _fault(self.best)
         if fault is not None:
-            raise UserError(f"{self.best} {fault}.")
+            raise UserError(f"{self.best} {fault}; use the last checkpoint.")
         return _read(self.best, device)
 
 

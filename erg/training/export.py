@@ -71,14 +71,27 @@ def load_energy(
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as weights ({error}); {advice}.") from error
     weights |= {name: weights[first] for name, first in tied.items()}
+    load_weights(energy, weights, path, advice=advice)
+    return energy.eval()
+
+
+def load_weights(energy: nn.Module, weights: Mapping[str, Tensor], path: Path, *, advice: str) -> None:
+    """Put weights from a file into an energy.
+
+    Args:
+        energy: Whose weights are changed.
+        weights: By name.
+        path: Where they were read, for the sentence that says what is wrong.
+        advice: The end of that sentence.
+
+    Raises:
+        UserError: If they do not fit.
+    """
     try:
         energy.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path} does not fit the energy that is described beside it ({reason}); {advice}."
-        ) from error
-    return energy.eval()
+        raise UserError(f"{path} does not fit the energy of its run ({reason}); {advice}.") from error
 
 
 def _place(tensor: Tensor, name: str) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ import yaml
 from erg.runs.config import reopen, resolve
 from erg.runs.experiment import Experiment
 from erg.runs.folder import RunFolder
+from erg.runs.model import open_model
 from erg.training.checkpoint import Checkpoints
 from tests.contracts.commands import DIGITS, contents, erg, refusal, start
 
@@ -84,6 +85,78 @@ def test_patience_ends_a_run_early(tmp_path):
     assert answer.code == 0 and state["status"] == "stopped" and 3 <= state["step"] < 50
     assert f"Stopped early at step {state['step']} of 50: the last 2 looks were no better." in answer.out
     assert "is stopped at step" in erg("train", "--resume", tmp_path / "run").out
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory) -> Path:
+    """A run that a constant learning rate made worse after its first look."""
+    folder = tmp_path_factory.mktemp("runs") / "early"
+    answer = erg(
+        *("train", *LONG, "--steps=6", "--validation.every=2", "--optimizer.lr=0.3", "--clip_gradients=null"),
+        *("--learning_rate=null", "--guard.enabled=false", "--average=0", "--goals={auroc/noise: ['>=', 2.0]}"),
+        *("--out", folder),
+    )
+    assert answer.code == 1, answer
+    looks = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    quality = {look["step"]: look["validation/quality"] for look in looks if "validation/quality" in look}
+    assert min(quality, key=quality.get) < 6, "the best look should not be the last for this test to say anything"
+    return folder
+
+
+def test_the_best_checkpoint_is_used_when_asked_for_and_nothing_of_the_last_is_overwritten(early, tmp_path):
+    best = Checkpoints(early / "checkpoints").load_best()
+    before = contents(early)
+    answer = erg("evaluate", early, "-n", 20, "--checkpoint", "best")
+    assert answer.code == 1 and "FAIL: 1 of 1 goals missed (auroc/noise)." in answer.out
+    assert f"figures of the best checkpoint, kept in {early / 'best'};" in answer.out
+    after = contents(early)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"report.html", "best/evaluation.json", "best/scores.npz"} | {
+        f"best/samples/{name}" for name in ("samples.npy", "final.png", "chain.png")
+    }
+    assert b"those of the best are in best/" in after["report.html"]
+    judged, last = (json.loads(after[f"{part}evaluation.json"]) for part in ("best/", ""))
+    assert (judged["checkpoint"], judged["step"], last["checkpoint"]) == ("best", best["step"], "last")
+    assert "step" not in last and judged["metrics"]["energy/train"] != last["metrics"]["energy/train"]
+
+    model = open_model(early, best=True)
+    weights = model.energy.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in best["energy"].items())
+    image = np.load(early / "best" / "samples" / "samples.npy")[:1]
+    np.save(tmp_path / "x.npy", image)
+    rows = [erg("score", early, tmp_path / "x.npy", "--checkpoint", which).out for which in ("best", "last")]
+    energies = [float(row.splitlines()[1].split(",")[1]) for row in rows]
+    assert energies[0] == pytest.approx(float(model.energy(torch.from_numpy(image))), rel=1e-4)
+    assert energies[0] != energies[1]
+    for which in ("best", "last"):
+        out = tmp_path / f"{which}.npy"
+        assert erg("sample", early, "-n", 2, "--checkpoint", which, "--out", out).code == 0
+    assert (tmp_path / "best.npy").read_bytes() != (tmp_path / "last.npy").read_bytes()
+
+
+def test_a_run_without_a_good_best_checkpoint_says_so(run):
+    best = run / "checkpoints" / "best.pt"
+    best.write_bytes(best.read_bytes()[:-9])
+    assert "best.pt is incomplete; use the last checkpoint." in refusal("sample", run, "--checkpoint", "best")
+    Checkpoints(run / "checkpoints").save_best({"step": 1, "energy": {}})
+    assert "does not fit the energy of its run" in refusal("evaluate", run, "--checkpoint", "best")
+    best.unlink()
+    for command in (["sample"], ["evaluate"], ["score"]):
+        rest = ["x.npy"] if command == ["score"] else []
+        line = refusal(*command, run, *rest, "--checkpoint", "best")
+        assert "has no best checkpoint" in line and "use --checkpoint last" in line
+    assert "choose from 'last', 'best'" in refusal("sample", run, "--checkpoint", "first")
+
+
+def test_figures_of_a_best_checkpoint_do_not_outlive_it(tmp_path):
+    first = experiment(tmp_path / "run", "--steps=2")
+    best = RunFolder(tmp_path / "run").best
+    best.path.mkdir()
+    for file in (best.evaluation, best.scores):
+        file.write_text("old")
+    assert list(first.run())
+    assert Checkpoints(tmp_path / "run" / "checkpoints").best.exists()
+    assert not best.evaluation.exists() and not best.scores.exists()
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path):
