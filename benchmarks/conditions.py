@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "numpy", "scikit-learn")
+PACKAGES = ("erg", "torch", "numpy", "scikit-learn")
 
 
 def conditions() -> dict[str, Any]:
@@ -20,6 +20,17 @@ def conditions() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """The command of a result and its conditions, as far as the result names them, in one sentence."""
+    parts = [f"`{result['command']}`", result["date"]]
+    parts += [result["processor"]] if "processor" in result else []
+    parts += [f"{result[unit]} {unit}" for unit in ("cores", "threads") if unit in result]
+    parts += [f"seed {result['seed']}"]
+    parts += [f"{result['rounds']} rounds of {result['steps']} steps in turn"] if "rounds" in result else []
+    versions = {**result["versions"], **result.get("peers", {})}
+    return f"{', '.join(parts)}; {', '.join(f'{name} {number}' for name, number in versions.items())}."
 
 
 def _processor() -> str:

@@ -4,18 +4,16 @@ Writes docs/results/divergence.md and .json. Nothing here is a timing: the numbe
 """
 
 import argparse
-import datetime
 import json
 import math
-import platform
 import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.conditions import conditions, in_words
 from benchmarks.faults import FAULTS, NONE, UNRECOVERABLE, Fault, Outcome, run
-from erg import __version__
 from erg.files import write_json, write_text
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -40,8 +38,7 @@ def measure(*, seed: int, others: int) -> dict[str, Any]:
     planted = [row for row in rows if row["recoverable"]]
     return {
         "command": "python -m benchmarks.divergence",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": {"erg": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        **conditions(),
         "seed": seed,
         "truth": TRUTH,
         "undisturbed": undisturbed,
@@ -82,7 +79,6 @@ def _ratio(gain: float | None, reference: float) -> float | None:
 
 def page(result: dict[str, Any]) -> str:
     """The table as Markdown."""
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     gains = [pair["unguarded"]["gain"] for pair in result["undisturbed"]]
     alarms = sum(pair["guarded"]["recoveries"] + pair["guarded"]["skips"] for pair in result["undisturbed"])
     same = all(pair["guarded"]["gain"] == pair["unguarded"]["gain"] for pair in result["undisturbed"])
@@ -90,7 +86,7 @@ def page(result: dict[str, Any]) -> str:
     lines = [
         "# Recovery from divergence",
         "",
-        f"`{result['command']}`, {result['date']}, {versions}, seed {result['seed']}, one thread.",
+        in_words(result),
         "",
         "Each fault is planted into the training of a small energy in the plane (1,000 updates, persistent",
         "Langevin chains, Adam, cosine learning rate, moving average; `benchmarks/faults.py`). The evaluation is the",

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from benchmarks.conditions import in_words
 from benchmarks.measure import RESULTS
 from erg.files import write_text
 
@@ -24,7 +25,7 @@ def main() -> None:
 
 def section(result: dict[str, Any]) -> str:
     """One measured row as text."""
-    parts = [f"## {result['title']}", _conditions(result)]
+    parts = [f"## {result['title']}", in_words(result)]
     shares = result.get("share_of_the_arithmetic_limit", {})
     if times := result.get("milliseconds_a_step"):
         heads = ["", "ms a step (median)", "quartiles"] + (["share of the arithmetic limit"] if shares else [])
@@ -54,17 +55,6 @@ def _judged(ratio: dict[str, float]) -> str:
     good = ratio["value"] >= ratio.get("least", float("-inf")) and ratio["value"] <= ratio.get("most", float("inf"))
     verdict = "fail" if not good else "goal missed" if ratio["value"] < ratio.get("goal", float("-inf")) else "pass"
     return f"**{ratio['value']:g}** ({bounds}: {verdict})"
-
-
-def _conditions(result: dict[str, Any]) -> str:
-    versions = ", ".join(
-        f"{name} {number}" for name, number in {**result["versions"], **result.get("peers", {})}.items()
-    )
-    repeats = f", {result['rounds']} rounds of {result['steps']} steps in turn" if "rounds" in result else ""
-    return (
-        f"`{result['command']}`, {result['date']}, {result['processor']}, {result['cores']} cores, "
-        f"{result['threads']} threads, seed {result['seed']}{repeats}; {versions}."
-    )
 
 
 def _table(heads: list[str], lines: list[list[str]]) -> str:
