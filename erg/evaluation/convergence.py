@@ -265,7 +265,7 @@ def _checked(draws: Tensor) -> Float[Tensor, "chains steps *quantities"]:
     values = draws.detach().double().cpu()
     if not values.isfinite().all():
         raise ValueError(
-            f"Diagnostics need finite draws, but {int((~values.isfinite()).sum())} of {values.numel()} are not; leave "
-            "those chains out and say so."
+            f"Diagnostics need finite draws, but {int((~values.isfinite()).sum())} of {values.numel()} are not; "
+            "leave those chains out and say so."
         )
     return values
