@@ -1,13 +1,17 @@
 """``erg runs``: list runs, or compare the ones that are named."""
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erg.cli.options import Parser
 from erg.errors import UserError
+
+if TYPE_CHECKING:
+    from erg.report.figures import Figure
 
 LISTED = {
     "Frechet\ndistance": ("frechet_distance", "frechet_distance/raw"),
@@ -65,26 +69,31 @@ def _refuse_missing(paths: list[Path], root: Path) -> None:
 
 
 def _row(path: Path) -> list[str]:
-    state, metrics = _read(path)
-    figures = []
+    state, found = _read(path)
+    cells = []
     for names in LISTED.values():
-        found = [(name, metrics[name]["value"]) for name in names if name in metrics]
-        name, value = found[0] if found else ("", None)
-        figures.append("-" if value is None else f"{value:.3g}{' raw' if name.endswith('/raw') else ''}")
-    return [path.name, _status(state), _duration(state["seconds"]), *figures]
+        figure = next((found[name] for name in names if name in found), None)
+        cells.append("-" if figure is None or math.isnan(figure.value) else _short(figure))
+    return [path.name, _status(state), _duration(state["seconds"]), *cells]
+
+
+def _short(figure: "Figure") -> str:
+    return f"{figure.value:.3g}{' raw' if figure.name.endswith('/raw') else ''}"
 
 
 def _compare(paths: list[Path]) -> None:
-    from erg.cli.summary import figure_text
     from erg.cli.tables import aligned
+    from erg.report.numbers import plain
 
     found = [_read(path) for path in paths]
     rows = [
         ["status", *(_status(state) for state, _ in found)],
         ["time", *(_duration(state["seconds"]) for state, _ in found)],
     ]
-    names = list(dict.fromkeys(name for _, metrics in found for name in metrics))
-    rows += [[name, *(figure_text(metrics.get(name)) for _, metrics in found)] for name in names]
+    names = list(dict.fromkeys(name for _, figures in found for name in figures))
+    rows += [
+        [name, *(plain(figures[name].words) if name in figures else "-" for _, figures in found)] for name in names
+    ]
     differences = _differences([_flat(_recipe(path)) for path in paths])
     width = _room(max(len(row[0]) for row in [*rows, *differences]), len(paths))
     differences = [[name, *(value[:width] for value in values)] for name, *values in differences]
@@ -93,8 +102,9 @@ def _compare(paths: list[Path]) -> None:
     print(aligned(["", *(path.name for path in paths)], rows + differences))
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state of a run, and its figures when it was evaluated."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, "Figure"]]:
+    """The state of a run, and its figures by name when it was evaluated."""
+    from erg.report.figures import figures
     from erg.runs.folder import RunFolder
 
     folder = RunFolder(path)
@@ -102,13 +112,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not folder.evaluation.exists():
         return state, {}
     try:
-        metrics = json.loads(folder.evaluation.read_text())["metrics"]
-        for name, figure in metrics.items():
-            if not isinstance(figure.get("value"), int | float | None):
-                raise TypeError(f"{name} is not a number")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = figures(json.loads(folder.evaluation.read_text()))
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{folder.evaluation} is damaged ({error}); `erg evaluate {path}` makes it anew.") from error
-    return state, metrics
+    return state, {figure.name: figure for figure in found}
 
 
 def _recipe(path: Path) -> dict[str, Any]:

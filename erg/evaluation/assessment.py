@@ -10,32 +10,9 @@ from torch import Tensor
 
 from erg.errors import UserError
 from erg.estimate import Estimate
+from erg.evaluation.names import METRICS
 
 COMPARISONS = {"<=": le, ">=": ge, "<": lt, ">": gt}
-
-METRICS = {
-    "frechet_distance": "Frechet distance of samples to training rows, in the classifier's features",
-    "kernel_distance": "kernel distance of samples to training rows, in the classifier's features",
-    "class_kl": "KL of the classes of samples to uniform, in nats",
-    "confidence": "mean confidence of the classifier about samples",
-    "confidence_held_out": "mean confidence of the classifier about held-out rows",
-    "frechet_distance/raw": "Frechet distance of samples to training rows, in their own entries",
-    "kernel_distance/raw": "kernel distance of samples to training rows, in their own entries",
-    "nearest_train_distance": "mean distance of a sample to the nearest training row",
-    "nearest_train_distance_held_out": "mean distance of a held-out row to the nearest training row",
-    "auroc/noise": "AUROC of the energy, noise against held-out rows",
-    "auroc/blurred": "AUROC of the energy, blurred against held-out images",
-    "auroc/flipped": "AUROC of the energy, flipped against held-out images",
-    "auroc/shrunk": "AUROC of the energy, shrunk against held-out images",
-    "energy/train": "mean energy of training rows",
-    "energy/held_out": "mean energy of held-out rows",
-    "energy/samples": "mean energy of samples",
-    "energy/noise": "mean energy of noise",
-    "non_finite": "samples that are not finite, or whose energy is not; left out of all other figures",
-    "non_finite/train": "training rows whose energy is not finite",
-    "non_finite/held_out": "held-out rows whose energy is not finite",
-    "non_finite/noise": "noise whose energy is not finite",
-}
 
 
 class Goal(NamedTuple):
@@ -88,7 +65,7 @@ class Assessment:
     """All figures of one evaluation.
 
     Attributes:
-        metrics: By name, in the order to print them; `METRICS` says what each is.
+        metrics: By name, in the order to print them; `erg.evaluation.names` says what each is.
         classifier: None when no classifier knows such data; figures that need one are then left out.
         samples: How many samples were given.
         compared: How many samples, and as many held-out rows, went into distances with a floor.
@@ -116,17 +93,6 @@ class Assessment:
             "train": self.train,
             "held_out": self.held_out,
         }
-
-    @property
-    def passed(self) -> bool:
-        """Whether all goals are met; true when there are none."""
-        return all(m.goal.met_by(m.estimate.value) for m in self.metrics.values() if m.goal)
-
-    def __str__(self) -> str:
-        lines = [_line(name, metric) for name, metric in self.metrics.items()]
-        if self.classifier is not None:
-            lines.append(f"classifier {self.classifier.name}, SHA-256 {self.classifier.sha256}")
-        return "\n".join(lines)
 
 
 def with_goals(assessment: Assessment, goals: Mapping[str, tuple[str, float]]) -> Assessment:
@@ -160,16 +126,6 @@ def check_goals(goals: Mapping[str, tuple[str, float]], *, known: Collection[str
             raise UserError(f"A goal is set for one of {', '.join(METRICS)}, but got {name!r}; correct its name.")
         if comparison not in COMPARISONS:
             raise UserError(f"A goal compares with {', '.join(COMPARISONS)}, but {name} has {comparison!r}; use one.")
-
-
-def _line(name: str, metric: Metric) -> str:
-    told = "unknown" if math.isnan(metric.estimate.value) else str(metric.estimate)
-    floor = "" if metric.floor is None else f"  floor {metric.floor:.4g}"
-    goal = ""
-    if metric.goal is not None:
-        verdict = "pass" if metric.goal.met_by(metric.estimate.value) else "FAIL"
-        goal = f"  {verdict} ({metric.goal.comparison} {metric.goal.bound:g})"
-    return f"{name:<32} {told:<20}{floor}{goal}".rstrip()
 
 
 def _finite(value: float) -> float | None:

@@ -76,11 +76,17 @@ def grouped(text: str) -> str:
     return sign + whole + point + fraction
 
 
+def plain(text: str) -> str:
+    """Numbers in characters that every terminal and every reader of its output knows: -1234, 3e-9, <= 0.2."""
+    return text.replace(" × 10", "e").replace("≤", "<=").replace("≥", ">=").translate(_PLAIN)
+
+
 def _trimmed(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+_PLAIN = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻" + MINUS, "0123456789--", THIN)
 
 
 def _scientific(value: float, digits: int) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from erg.report import verdict as judgement
+from erg.report.figures import figures
 from erg.report.histograms import FRAME, ROW, histograms
 from erg.report.markup import facts, panel, png, section, table, text
-from erg.report.numbers import duration, measured, number
+from erg.report.numbers import duration, number
 from erg.report.reading import Run, finite_number
 from erg.report.words import summary
 
@@ -46,14 +47,14 @@ def name(run: Run) -> str:
 def goals(run: Run) -> str:
     """The figures that have goals, large."""
     tiles = []
-    for figure in judgement.figures(run):
+    for figure in figures(run.evaluation):
         if figure.goal is None:
             continue
         tone, mark = _pass_mark(figure.goal.passed)
-        value, _, error = measured(figure.value, figure.standard_error).partition(" ± ")
+        value, _, error = figure.words.partition(" ± ")
         spread = f"<small> ± {error}</small>" if error else ""
         tiles.append(
-            f'<div class="tile {tone}"><p class=what>{text(judgement.title(figure.name))}</p>'
+            f'<div class="tile {tone}"><p class=what>{text(figure.title)}</p>'
             f"<p class=value>{value}{spread}</p><p class=goal><b>{mark}</b> goal {text(figure.goal.words)}</p></div>"
         )
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
@@ -97,12 +98,12 @@ def metrics(run: Run) -> str:
     """Every figure with its error, its floor and its goal, and who judged it."""
     rows = []
     classifier = _classifier(run)
-    for figure in judgement.figures(run):
-        title = f"{text(judgement.title(figure.name))}"
-        if classifier and judgement.judged_by_classifier(figure.name):
+    for figure in figures(run.evaluation):
+        title = text(figure.title)
+        if classifier and figure.by_classifier:
             title += f"<small>judged by {classifier[0]} · <code>{classifier[1][:12]}</code></small>"
         times = ""
-        if judgement.is_distance(figure.name) and figure.floor and figure.floor > 0:
+        if figure.is_distance and figure.floor and figure.floor > 0:
             times = f"<small>{number(figure.value / figure.floor, 2)} × the floor</small>"
         floor = "" if figure.floor is None else number(figure.floor) + times
         if figure.goal is None:
@@ -110,7 +111,7 @@ def metrics(run: Run) -> str:
         else:
             tone, mark = _pass_mark(figure.goal.passed)
             goal = f'{text(figure.goal.words)} <b class="{tone}">{mark}</b>'
-        rows.append((title, measured(figure.value, figure.standard_error), floor, goal))
+        rows.append((title, figure.words, floor, goal))
     if not rows:
         return ""
     count = finite_number((run.evaluation or {}).get("samples"))

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from erg.report.curves import Curve, curves
+from erg.report.figures import title as metric_title
 from erg.report.markup import panel, section, text
 from erg.report.numbers import number
 from erg.report.reading import Run
 from erg.report.series import Series
 from erg.report.theme import set_role
-from erg.report.verdict import title as metric_title
 
 _CLOCKS = ("time", "steps_per_second")
 _CAPTIONS = {

@@ -117,15 +117,6 @@ class Tracker:
         return self._opened
 
 
-def read_lines(path: Path | str) -> list[dict[str, Any]]:
-    """The objects of a ``.jsonl`` file in order; a half-written last line is left out.
-
-    Raises:
-        UserError: If the file cannot be read.
-    """
-    return [value for _, value in _parse(Path(path))]
-
-
 class _Lines:
     """A file of JSON objects, one per line, each with a "step"."""
 

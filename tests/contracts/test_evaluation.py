@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from erg.data import load
 from erg.errors import UserError
 from erg.evaluation.assess import assess, energies
-from erg.evaluation.assessment import METRICS, with_goals
+from erg.evaluation.assessment import with_goals
 from erg.evaluation.detection import auroc
 from erg.evaluation.features import classifier_for
+from erg.evaluation.names import JUDGED, METRICS
 
 CLASSIFIER = {"frechet_distance", "kernel_distance", "class_kl", "confidence", "confidence_held_out"}
 RAW = {"frechet_distance/raw", "kernel_distance/raw"}
@@ -91,6 +92,7 @@ class TestNames:
 
     def test_all_are_explained(self, digits):
         assert set(METRICS) >= CLASSIFIER | RAW | IMAGES | ALWAYS
+        assert set(JUDGED) == CLASSIFIER
 
 
 class TestFigures:
@@ -127,7 +129,6 @@ class TestFigures:
         written = json.loads(json.dumps(on_digits(digits).to_json(), allow_nan=False))
         judge = classifier_for((1, 8, 8))
         assert written["classifier"] == {"name": judge.name, "sha256": judge.sha256}
-        assert judge.sha256 in str(on_digits(digits))
         assert written["samples"] == 200 and written["compared"] == 200 and written["held_out"] == 359
 
 
@@ -149,7 +150,6 @@ class TestTrouble:
         assert judged.to_json()["metrics"]["class_kl"] == {
             "value": None, "standard_error": 0.0, "goal": {"op": "<=", "value": 0.2, "pass": False},
         }  # fmt: skip
-        assert not judged.passed
 
     def test_an_energy_of_nothing_but_nan(self, digits):
         found = on_digits(digits, energy=lambda x: x.flatten(1).sum(1) * torch.nan)
@@ -217,13 +217,11 @@ class TestGoals:
             judged = with_goals(found, {"energy/train": (comparison, bound)})
             goal = judged.to_json()["metrics"]["energy/train"]["goal"]
             assert goal == {"op": comparison, "value": bound, "pass": met}
-            assert judged.passed is met
-            assert ("FAIL" in str(judged)) is not met
 
     def test_goals_change_no_figure(self, digits):
         found = on_digits(digits)
         judged = with_goals(found, {"confidence": (">=", 0.8)})
-        assert found.metrics["confidence"].goal is None and found.passed
+        assert found.metrics["confidence"].goal is None
         assert judged.metrics["confidence"].estimate == found.metrics["confidence"].estimate
 
     def test_unknown_names_and_comparisons(self, digits):

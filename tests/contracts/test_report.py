@@ -15,7 +15,8 @@ import pytest
 
 from erg.errors import UserError
 from erg.report import reading, sections, write_report
-from erg.report.numbers import duration, measured, number, short
+from erg.report.figures import figures
+from erg.report.numbers import duration, measured, number, plain, short
 from erg.report.series import Series, limits, thin
 from erg.report.words import in_words, summary
 from tests.contracts import reported_runs as runs
@@ -152,7 +153,8 @@ def test_a_goal_that_nobody_judged_is_not_called_passed(tmp_path: Path) -> None:
     folder = runs.finished(tmp_path / "digits")
     evaluate(folder, class_kl={"value": "nan", "standard_error": None, "goal": {"op": "<=", "value": 0.2}})
     _, reader = read(folder)
-    assert "Passed" not in words(reader) and "not a number" in words(reader)
+    told = words(reader)
+    assert "Passed" not in told and "Class coverage: KL to uniform is unknown, should be ≤ 0.2" in told
 
 
 def test_a_running_run_says_what_is_missing(tmp_path: Path) -> None:
@@ -357,6 +359,26 @@ def test_one_wild_value_does_not_flatten_the_axis() -> None:
 )
 def test_errors_decide_the_digits(value: float, error: float | None, told: str) -> None:
     assert measured(value, error) == told
+
+
+def test_a_terminal_gets_numbers_that_programs_read() -> None:
+    for value in (0.93214, -3.4179, 12345.6, -98765.4, 3e-9, -1.5e12):
+        assert float(plain(number(value))) == pytest.approx(value, rel=1e-2)
+    assert plain(measured(-3.4179, 0.172)) == "-3.42 ± 0.17"
+    assert plain("≤ 0.2") == "<= 0.2" and plain("≥ 0.99") == ">= 0.99"
+
+
+def test_figures_are_read_whatever_the_file_holds() -> None:
+    goal = {"op": "<=", "value": 0.2, "pass": True}
+    found = figures({"metrics": {
+        "a": {"value": 3, "standard_error": 0.0}, "b": "x", "c": {"value": None, "goal": goal | {"pass": "yes"}},
+        "class_kl": {"value": 0.1, "standard_error": 0.02, "floor": 0.01, "goal": goal},
+    }})  # fmt: skip
+    assert [(figure.name, figure.words, figure.missed) for figure in found] == [
+        ("c", "unknown", True), ("class_kl", "0.100 ± 0.020", False), ("a", "3", False), ("b", "unknown", False),
+    ]  # fmt: skip
+    assert found[1].title == "Class coverage: KL to uniform" and found[1].by_classifier and not found[1].is_distance
+    assert figures(None) == figures({}) == figures({"metrics": []}) == []
 
 
 def test_numbers_and_times_are_short() -> None:

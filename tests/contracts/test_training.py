@@ -21,11 +21,18 @@ from erg.training.export import export_energy, load_energy
 from erg.training.grids import grid
 from erg.training.hooks import average_gradients, clip_gradients
 from erg.training.rates import Cosine, Exponential, WarmUp, set_learning_rate
-from erg.training.tracking import Tracker, read_lines
+from erg.training.tracking import Tracker
 
 
 def network():
     return nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 1), nn.Flatten(0))
+
+
+def lines(path):
+    """The objects of a .jsonl file; every line must be whole."""
+    content = path.read_text()
+    assert content.endswith("\n")
+    return [json.loads(line) for line in content.splitlines()]
 
 
 class Tied(nn.Module):
@@ -198,15 +205,15 @@ class TestTracker:
         tracker.scalars(10, {"loss": torch.tensor(0.1), "energy/gap": 2.5})
         tracker.scalars(20, {"loss": math.nan, "energy/gap": -torch.tensor(math.inf)})
         tracker.event("recovery", 20, {"signal": "gap", "values": torch.tensor([1.0, math.inf])})
-        lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+        written = (tmp_path / "metrics.jsonl").read_text().splitlines()
         tracker.close()
-        first, second = (json.loads(line, parse_constant=pytest.fail) for line in lines)
+        first, second = (json.loads(line, parse_constant=pytest.fail) for line in written)
         assert first.pop("time") <= second.pop("time")
         assert first == {"step": 10, "loss": torch.tensor(0.1).item(), "energy/gap": 2.5}
         assert second == {"step": 20, "loss": "nan", "energy/gap": "-inf"}
         assert math.isnan(float(second["loss"])) and float(second["energy/gap"]) == -math.inf
         event = {"step": 20, "kind": "recovery", "signal": "gap", "values": [1.0, "inf"]}
-        assert read_lines(tmp_path / "events.jsonl") == [event]
+        assert lines(tmp_path / "events.jsonl") == [event]
 
     def test_a_resumed_run_forgets_later_steps_and_half_a_line(self, tmp_path):
         tracker = Tracker(tmp_path)
@@ -222,8 +229,8 @@ class TestTracker:
         assert (tmp_path / "metrics.jsonl").read_bytes() == b"".join(before[:5])
         resumed.scalars(6, {"loss": 2.0})
         resumed.close()
-        assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
-        assert [line["step"] for line in read_lines(tmp_path / "events.jsonl")] == [3]
+        assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+        assert [line["step"] for line in lines(tmp_path / "events.jsonl")] == [3]
 
     @pytest.mark.parametrize("cut", [1, 5, 20])
     def test_half_a_last_line_is_dropped_even_if_its_step_is_kept(self, tmp_path, cut):
@@ -234,7 +241,7 @@ class TestTracker:
         path = tmp_path / "metrics.jsonl"
         path.write_bytes(path.read_bytes()[:-cut])
         Tracker(tmp_path, resume_step=2).close()
-        assert [line["step"] for line in read_lines(path)] == [1]
+        assert [line["step"] for line in lines(path)] == [1]
         assert path.read_bytes().endswith(b"}\n")
 
     def test_time_goes_on_where_it_stopped(self, tmp_path):
@@ -260,7 +267,7 @@ class TestTracker:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         tracker.close()
-        assert [line["kind"] for line in read_lines(tmp_path / "events.jsonl")] == ["started"]
+        assert [line["kind"] for line in lines(tmp_path / "events.jsonl")] == ["started"]
 
     def test_a_full_disk_is_one_sentence_for_tensorboard_too(self, tmp_path, capfd):
         tracker = Tracker(tmp_path)
