@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from erg.data import load
 from erg.errors import UserError
 from erg.evaluation.assess import assess
 from erg.evaluation.assessment import Assessment, with_goals
@@ -38,17 +37,11 @@ def evaluate_run(
     if samples < 4:
         raise UserError(f"An evaluation needs at least 4 samples, but got {samples}.")
     model = open_model(path, trust=trust, best=best)
-    recipe, shape = model.recipe, model.domain.shape
-    data = load(recipe.data.name, path=recipe.data.path, seed=recipe.seed)
-    if data.shape != shape:
-        raise UserError(
-            f"This run scores events of shape {shape}, but its data now have shape {data.shape}; "
-            "put the data back that it was trained on."
-        )
+    data = model.data()
     rng = torch.Generator().manual_seed(seed)
     drawn = model.draw(samples, rng=rng)
     judged = with_goals(
-        assess(model.energy, drawn, train=data.train.x, held_out=data.held_out.x, rng=rng), recipe.goals
+        assess(model.energy, drawn, train=data.train.x, held_out=data.held_out.x, rng=rng), model.recipe.goals
     )
     _write(model, judged, drawn, rng)
     return judged

@@ -12,6 +12,7 @@
       samples/            grids a validation, final.png, chain.png, samples.npy
       scores.npz          energies of data, samples, noise and other sets
       evaluation.json     metrics with errors and goals
+      diagnosis.json      whether long chains from data and from noise meet; traces in diagnosis.npz
       tensorboard/
       report.html
       best/               samples/, scores.npz and evaluation.json of the best checkpoint, once it is asked for
@@ -67,6 +68,16 @@ class RunFolder:
     def evaluation(self) -> Path:
         """Metrics with errors and goals."""
         return self.path / "evaluation.json"
+
+    @property
+    def diagnosis(self) -> Path:
+        """Whether long chains from data and from noise meet."""
+        return self.path / "diagnosis.json"
+
+    @property
+    def traces(self) -> Path:
+        """The summaries of those chains, step by step."""
+        return self.path / "diagnosis.npz"
 
     @property
     def samples(self) -> Path:
@@ -158,7 +169,7 @@ class RunFolder:
 
     def forget_figures(self) -> None:
         """Remove what was found out about weights that are no more."""
-        for judged in (self.evaluation, self.scores):
+        for judged in (self.evaluation, self.scores, self.diagnosis, self.traces):
             judged.unlink(missing_ok=True)
 
     def update(self, **changes: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erg.data import Dataset, load
 from erg.energies.energy import Energy
 from erg.energies.neural import Neural
 from erg.errors import UserError
@@ -65,6 +66,21 @@ class Model:
             start = energy.support.initial((min(TOGETHER, count - first), *self.domain.shape), rng)
             parts.append(sample(self.kernel, energy, start, steps, rng))
         return torch.cat(parts)
+
+    def data(self) -> Dataset:
+        """The rows it was trained on, and those held out.
+
+        Raises:
+            UserError: If they are gone, or of another shape by now.
+        """
+        settings = self.recipe.data
+        data = load(settings.name, path=settings.path, seed=self.recipe.seed)
+        if data.shape != self.domain.shape:
+            raise UserError(
+                f"This run scores events of shape {self.domain.shape}, but its data now have shape {data.shape}; "
+                "put the data back that it was trained on."
+            )
+        return data
 
     def in_own_units(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
         """Rows as the data file has them: a table that was standardised goes back to its units, in float64."""
