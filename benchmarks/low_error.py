@@ -164,7 +164,8 @@ def table() -> str:
         (__doc__ or "").split("\n\n")[1].replace("\n", " "),
         "",
         f"Goal: within {FACTOR} times the published figure. Each row: `python -m benchmarks.low_error TARGET "
-        "SAMPLER`; this table: `python -m benchmarks.low_error table`. Targets are defined in `benchmarks/targets.py`.",
+        "SAMPLER`; this table: `python -m benchmarks.low_error table`. The targets "
+        "are defined in `benchmarks/targets.py`.",
         "",
         "| target | sampler | average over entries | published | worst entry | published | warm-up | goal |",
         "|---|---|---|---|---|---|---|---|",

@@ -138,7 +138,7 @@ def _page(result: dict[str, Any]) -> str:
             f"{result['recoveries']} recoveries from divergence.",
             *[
                 f"On a quiet machine an update takes {found['median']:.3f} s with {name} (quartiles "
-                f" {found['quartile_1']:.3f} to {found['quartile_3']:.3f}; `python -m benchmarks.mnist speed`)."
+                f"{found['quartile_1']:.3f} to {found['quartile_3']:.3f}; `python -m benchmarks.mnist speed`)."
                 for name, found in timing.items()
             ],
             "",
