@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 
 def total(x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
     """The sum over each row's event. A zero-dimensional event is its own sum."""
     return x.flatten(1).sum(1) if x.ndim > 1 else x
+
+
+def flat(x: Shaped[Tensor, "batch *event"]) -> Shaped[Tensor, "batch entries"]:
+    """Each row's entries in one line. A zero-dimensional event has one entry."""
+    return x.flatten(1) if x.ndim > 1 else x[:, None]
 
 
 def every(x: Bool[Tensor, "batch *event"]) -> Bool[Tensor, " batch"]:

@@ -138,6 +138,7 @@ class OneHot:
 
 
 Support = Real | Box | Binary | Spin | OneHot
+DISCRETE = (Binary, Spin, OneHot)
 
 
 def _template(shape: tuple[int, ...], like: Tensor | None) -> Tensor:

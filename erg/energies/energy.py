@@ -146,7 +146,7 @@ def evaluate(energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Evaluated:
         if gradient is None:
             raise ValueError(
                 "This energy has no gradient with respect to x (detached, or computed under no_grad); "
-                "use random_walk(), which needs none."
+                "use random_walk(), or gibbs() for discrete x, which need none."
             )
     return Evaluated(x.detach(), energies.detach(), gradient)
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erg import draws, rows
+from erg.draws import Rng
 from erg.energies.energy import Energy, check_event
 
 
@@ -66,7 +67,7 @@ class Gaussian(Energy):
         white = _multiplied(whitening, centred, diagonal=whitening.ndim == 1)
         return rows.total(white.square()) / 2
 
-    def exact_samples(self, n: int, rng: torch.Generator | None = None) -> Float[Tensor, "n *event"]:
+    def exact_samples(self, n: int, rng: Rng = None) -> Float[Tensor, "n *event"]:
         """Independent draws from the law itself."""
         noise = draws.normal(self.mean.new_empty(n, self.mean.numel()), rng)
         offsets = _multiplied(self.factor, noise, diagonal=self.factor.ndim == 1)
@@ -144,9 +145,11 @@ class GaussianMixture(Energy):
         offsets = self.weights.log() - _log_volume(self.factors, diagonal=diagonal)
         return -(offsets.to(x.dtype) - white.square().sum(-1) / 2).logsumexp(1)
 
-    def exact_samples(self, n: int, rng: torch.Generator | None = None) -> Float[Tensor, "n *event"]:
+    def exact_samples(self, n: int, rng: Rng = None) -> Float[Tensor, "n *event"]:
         """Independent draws from the mixture itself."""
-        which = torch.multinomial(self.weights, n, replacement=True, generator=rng)
+        below = self.weights.double().cumsum(0)
+        uniform = draws.uniform(below.new_empty(n), rng)
+        which = torch.searchsorted(below[:-1], uniform, right=True)
         noise = draws.normal(self.means.new_empty(n, self.means[0].numel()), rng)
         offsets = _multiplied(self.factors[which], noise, diagonal=self.factors.ndim == 2)
         return self.means[which] + offsets.reshape(n, *self.means.shape[1:])

@@ -8,7 +8,7 @@ it, too, evaluates once per step.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import evaluate, evaluate_energy
 from erg.roles import Evaluated, Kernel, Move, Placeable, Proposal
-from erg.support import Box, Real
+from erg.support import DISCRETE, Box, Real
 
 
 class Position(NamedTuple):
@@ -42,6 +42,7 @@ class Unadjusted(Kernel):
     """
 
     move: Move
+    invariant: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.move, Move):
@@ -50,6 +51,7 @@ class Unadjusted(Kernel):
     def init(self, energy: Any, x: Float[Tensor, "batch *event"]) -> Position:
         """Start at `x`, if this kernel moves where the energy lives."""
         check_support(self.move, energy)
+        check_start(energy, x)
         return Position(x)
 
     def step(self, energy: Any, state: Position, rng: Rng) -> tuple[Position, Float[Tensor, " batch"]]:
@@ -93,6 +95,7 @@ class Metropolis(Kernel):
     def init(self, energy: Any, x: Float[Tensor, "batch *event"]) -> Evaluated:
         """Evaluate at `x`, if this kernel moves where the energy lives."""
         check_support(self.proposal, energy)
+        check_start(energy, x)
         start = _evaluate(self.proposal, energy, x)
         if start.gradient is None:
             return start
@@ -105,10 +108,10 @@ class Metropolis(Kernel):
         proposal = placed(self.proposal, support)
         target = _evaluate(proposal, energy, proposal.propose(state, rng))
         log_ratio = (
-            _precise(state.energy)
-            - _precise(target.energy)
-            + _precise(proposal.log_prob(target, state))
-            - _precise(proposal.log_prob(state, target))
+            precise(state.energy)
+            - precise(target.energy)
+            + precise(proposal.log_prob(target, state))
+            - precise(proposal.log_prob(state, target))
         )
         log_ratio = torch.where(state.energy.isfinite(), log_ratio, torch.inf)
         possible = target.energy.isfinite()
@@ -139,24 +142,52 @@ def placed(move: Any, support: Any) -> Any:
     return move.on(support) if isinstance(move, Placeable) else move
 
 
-def check_support(move: Move, energy: Any) -> None:
-    """Refuse an energy that lives where `move` does not go.
+def check_support(move: Any, energy: Any) -> None:
+    """Refuse an energy that lives where a move, or a kernel that is its own move, does not go.
 
     Raises:
-        TypeError: With the supports that would fit.
+        TypeError: With the kernels to use instead.
     """
     support = support_of(energy)
     if not isinstance(support, move.moves_on):
-        places = " or ".join(place.__name__ for place in move.moves_on)
         raise TypeError(
-            f"{type(move).__name__} moves on {places}, but this energy lives on {support}; "
-            "choose a kernel that moves there, or correct the energy's support."
+            f"{type(move).__name__} moves on {_listed(move.moves_on)}, but this energy lives on {support}. "
+            f"Use {_advice(move, support)}."
         )
+    placed(move, support)
+
+
+def check_start(energy: Any, x: Float[Tensor, "batch *event"]) -> None:
+    """Refuse states that are not on a discrete support: no move would bring them there.
+
+    Raises:
+        ValueError: If a state has an entry that the support does not allow.
+    """
+    support = support_of(energy)
+    if isinstance(support, DISCRETE) and not bool(support.contains(x).all()):
+        raise ValueError(
+            f"Chains on {support} start at states that lie there, but some of these do not; "
+            f"draw them by {support}.initial({tuple(x.shape)})."
+        )
+
+
+def precise(value: Tensor) -> Tensor:
+    """The value in float32 or better, for differences and for uniform noise that decides."""
+    return value if value.dtype == torch.float64 else value.float()
 
 
 def _evaluate(move: Move, energy: Any, x: Tensor) -> Evaluated:
     return evaluate(energy, x) if move.needs_gradient else evaluate_energy(energy, x)
 
 
-def _precise(value: Tensor) -> Tensor:
-    return value if value.dtype == torch.float64 else value.float()
+def _listed(places: tuple[type, ...]) -> str:
+    *others, last = (place.__name__ for place in places)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _advice(move: Any, support: Any) -> str:
+    if isinstance(support, DISCRETE):
+        return "dmala() or gibbs()"
+    if isinstance(support, Real) and all(place in DISCRETE for place in move.moves_on):
+        return "mala() or random_walk(), or say where x lives, as by Neural(function, support=Binary())"
+    return "mala() or random_walk()"

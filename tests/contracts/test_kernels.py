@@ -12,6 +12,7 @@ from erg.samplers import advance, chain, descent, mala, random_walk, sample, ula
 from erg.samplers.chain import prepare
 from erg.support import Binary, Box, Spin
 from tests.contracts.kernels import (
+    APART,
     DETERMINISTIC,
     DISCRETE,
     EXACT,
@@ -41,7 +42,7 @@ def seeded(seed=0):
 
 def test_every_public_kernel_and_move_has_a_case():
     assert public_kernels() >= {"mala", "ula", "sgld", "random_walk", "Metropolis", "Unadjusted"}
-    cases = KERNELS | DISCRETE
+    cases = KERNELS | DISCRETE | APART
     assert public_kernels() <= set(cases)
     used = {type(getattr(kernel, name)) for kernel in cases.values() for name in vars(kernel)}
     assert public_moves() <= used
@@ -137,7 +138,9 @@ def test_refuses_an_energy_that_lives_elsewhere(name, support):
     if isinstance(support, Box) and name not in REAL_ONLY:
         return
     places = "Real" if name in REAL_ONLY else "Real or Box"
-    with pytest.raises(TypeError, match=rf"moves on {places}, but this energy lives on {re.escape(str(support))}; "):
+    with pytest.raises(
+        TypeError, match=rf"moves on {places}, but this energy lives on {re.escape(str(support))}[.;] "
+    ):
         sample(KERNELS[name], Neural(quartic, support=support), torch.ones(2, 3), 1)
 
 
