@@ -148,6 +148,15 @@ def test_a_run_without_a_good_best_checkpoint_says_so(run):
     assert "choose from 'last', 'best'" in refusal("sample", run, "--checkpoint", "first")
 
 
+def test_the_best_checkpoint_is_sampled_with_the_step_size_it_was_trained_with(run):
+    checkpoints = Checkpoints(run / "checkpoints")
+    payload = checkpoints.load_best()
+    assert payload["step_size_factor"] == 1.0
+    checkpoints.save_best(payload | {"step_size_factor": 0.25})
+    last, best = (open_model(run, best=best).kernel.move.step_size for best in (False, True))
+    assert best == 0.25 * last
+
+
 def test_figures_of_a_best_checkpoint_do_not_outlive_it(tmp_path):
     first = experiment(tmp_path / "run", "--steps=2")
     best = RunFolder(tmp_path / "run").best
