@@ -71,7 +71,14 @@ class State(Protocol):
 
 
 class Kernel(ABC):
-    """Whether one goes. Pure: what changes is in the state."""
+    """Whether one goes. Pure: what changes is in the state.
+
+    Attributes:
+        invariant: Whether a step leaves exp(-E) exactly as it is. One that does not says so here; a wrapper is as
+            good as the kernel inside.
+    """
+
+    invariant: ClassVar[bool] = True
 
     @abstractmethod
     def init(self, energy: EnergyLike, x: Batch) -> State:

@@ -52,6 +52,8 @@ class Fingerprint:
             for name, item in value.items():
                 self._add(name)
                 self._add(item)
+        elif isinstance(value, set | frozenset) and all(isinstance(item, str) for item in value):
+            self._note(type(value), *sorted(value))
         elif id(value) in self._seen:
             self._note("again", self._seen[id(value)])
         else:

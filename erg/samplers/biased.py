@@ -1,0 +1,67 @@
+"""Which kernels leave exp(-E) as it is, and how to ask for one that does not."""
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from erg.draws import Rng
+from erg.roles import EnergyLike, Kernel
+
+
+@dataclass(frozen=True)
+class Biased(Kernel):
+    """The same kernel, by a name that owns its bias.
+
+    Weights of annealing are right on average only if every kernel leaves its exp(-E) invariant. An unadjusted one
+    does not: log Z is then off by an amount that no number of chains removes and no standard error shows, and
+    neither side of a bracket is a bound.
+
+    Args:
+        kernel: What moves.
+
+    Example:
+        >>> from erg.samplers import ula
+        >>> kernel = Biased(ula(0.01))
+    """
+
+    kernel: Kernel
+
+    def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Any:
+        """Start at `x`."""
+        return self.kernel.init(energy, x)
+
+    def step(self, energy: EnergyLike, state: Any, rng: Rng) -> tuple[Any, Float[Tensor, " batch"]]:
+        """One step of the kernel."""
+        return self.kernel.step(energy, state, rng)
+
+
+def bias_of(kernel: Any) -> str | None:
+    """The name of the part of `kernel` that does not leave exp(-E) invariant; None if every part does."""
+    if isinstance(kernel, Kernel) and not kernel.invariant:
+        return type(kernel).__name__
+    if not is_dataclass(kernel) or isinstance(kernel, type):
+        return None
+    parts = [part for field in fields(kernel) for part in _parts(getattr(kernel, field.name))]
+    return next((bias for part in parts if (bias := bias_of(part)) is not None), None)
+
+
+def refuse_bias(kernel: Kernel, *, of: str) -> bool:
+    """Refuse a kernel with a bias that is not wrapped in `Biased`; whether there is one that is.
+
+    Raises:
+        TypeError: With what to use instead.
+    """
+    bias = bias_of(kernel)
+    if bias is not None and not isinstance(kernel, Biased):
+        raise TypeError(
+            f"{of} needs a kernel that leaves exp(-E) invariant, but {bias} does not: log Z would be off by an "
+            "amount that no number of chains removes; use an adjusted kernel such as mala(), or accept the bias by "
+            "Biased(kernel)."
+        )
+    return bias is not None
+
+
+def _parts(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple | list) else [value]
