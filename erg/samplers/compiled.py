@@ -229,11 +229,17 @@ def _compile(kernel: Kernel, energy: EnergyLike, inner: Any, reads: Fingerprint)
         step = _Step(program, record.draws)
         found, _ = Bound(step, kernel, (), reads.tensors, inner.x.device).run(inner, 1, Replay(noise))
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        return Eager(f"{type(error).__name__}: {lines[0]}")
+        return Eager(_reason(error))
     return (
         step if _agree(inner.x, expected.x, found.x) else Eager("the compiled step did not agree with the eager one")
     )
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    if "_local_scalar_dense" in lines[0]:  # what torch says where Python asks for a number
+        return "what is computed depends on values: an `if` in the energy, or trajectories that end where they turn"
+    return f"{type(error).__name__}: {lines[0]}"
 
 
 def _agree(start: Tensor, expected: Tensor, found: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """A case for every public kernel: the contract suite, the properties and the exact tests share them.
 
 `KERNELS` move on the real numbers, and in a box unless they are `REAL_ONLY`; `DISCRETE` ones on Binary, Spin
-and OneHot. Those in `APART` need an energy of their own, and a suite of their own.
+and OneHot. Events of `AT_LEAST_TWO` have two entries or more. Those in `APART` need an energy of their own, and a suite of their own.
 """
 
 import importlib
@@ -26,6 +26,7 @@ EXACT = {name for cases in CASES for name in cases.EXACT}
 DETERMINISTIC = {name for cases in CASES for name in cases.DETERMINISTIC}
 MOVING = {name for cases in CASES for name in getattr(cases, "MOVING", ())}
 REAL_ONLY = {name for cases in CASES for name in getattr(cases, "REAL_ONLY", ())}
+AT_LEAST_TWO = {name for cases in CASES for name in getattr(cases, "AT_LEAST_TWO", ())}
 DISCRETE = {name: kernel for cases in CASES for name, kernel in getattr(cases, "DISCRETE", {}).items()}
 APART = {name: kernel for cases in CASES for name, kernel in getattr(cases, "APART", {}).items()}
 
