@@ -1,0 +1,117 @@
+r"""Partition functions :math:`Z = \sum_x e^{-E(x)}` or :math:`\int e^{-E(x)}\,dx`, and likelihoods from them.
+
+`log_partition` is for spaces that are small enough to visit: discrete ones by enumeration, up to three real
+dimensions by quadrature. For larger ones `erg.samplers` has `ais`, `reverse_ais` and `smc`, whose `log_z` is an
+`Estimate` of the same kind. A temperature belongs to the energy: pass ``energy / T``, here and there.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from erg.energies.energy import as_energy, check_energies
+from erg.estimate import Estimate
+from erg.evaluation.quadrature import Bounds, integrated
+from erg.roles import EnergyLike
+from erg.samplers.chain import sampling
+from erg.support import Binary, Box, OneHot, Real, Spin
+
+_CHUNK = 2**14
+
+
+def log_partition(
+    energy: EnergyLike, event: tuple[int, ...], *, tolerance: float = 1e-6, bounds: Bounds | None = None
+) -> Estimate:
+    """Log Z in nats, by visiting every state or by quadrature.
+
+    Args:
+        energy: Its support decides: `Binary`, `Spin` and `OneHot` are enumerated, up to 2^24 states, in chunks;
+            `Real` and `Box` are integrated, up to three dimensions, in float64.
+        event: The shape of one state.
+        tolerance: Of the quadrature, in nats. Its error is the change at the last refinement.
+        bounds: Where the quadrature looks; found when left out.
+
+    Raises:
+        ValueError: If there are too many states or dimensions, or exp(-E) has no finite integral that is found.
+
+    Example:
+        >>> from erg.energies import Independent
+        >>> from erg.support import Spin
+        >>> log_partition(Independent.uniform((2, 3), Spin()), (2, 3)).value / math.log(2)
+        6.0
+    """
+    energy = as_energy(energy)
+    support = energy.support
+    with sampling(energy):
+        if isinstance(support, Real | Box):
+            return integrated(energy, event, tolerance=tolerance, bounds=bounds)
+        return Estimate(_summed(energy, support, event), 0.0)
+
+
+def log_likelihood(
+    energy: EnergyLike, x: Float[Tensor, "rows *event"], log_z: Estimate | float | None = None
+) -> Estimate:
+    """The mean of log p over the rows of `x`, in nats.
+
+    Args:
+        energy: Of the model.
+        x: Rows that are independent draws of the data.
+        log_z: Of the same energy, at the same temperature; computed by `log_partition` when left out.
+
+    Returns:
+        The mean with the standard error of both parts: of a mean over rows, and of log Z.
+
+    Raises:
+        ValueError: If there are fewer than two rows, or log Z is left out and the space is too large.
+    """
+    energy = as_energy(energy)
+    if log_z is None:
+        log_z = log_partition(energy, tuple(x.shape[1:]))
+    value, error = log_z if isinstance(log_z, Estimate) else (log_z, 0.0)
+    with sampling(energy), torch.no_grad():
+        energies = torch.cat([check_energies(energy(chunk), chunk) for chunk in x.split(_CHUNK)])
+    mean = Estimate.of_mean(-energies)
+    return Estimate(mean.value - value, math.hypot(mean.standard_error, error))
+
+
+def bits_per_dimension(
+    log_likelihood: Estimate, event: tuple[int, ...], *, support: Box = Box(-1.0, 1.0), levels: int = 256
+) -> Estimate:
+    r"""The code length of an image in bits a pixel, of grey levels that were dequantised and scaled to a box.
+
+    .. math:: b = -\frac{1}{d \log 2}
+        \left(\log p(x) + d \log\frac{\mathrm{high} - \mathrm{low}}{\mathrm{levels}}\right)
+
+    A density over the box becomes a probability of grey levels when it is multiplied by the volume that one level has
+    there, as `erg.data.batches` spreads it with ``dequantise=True``. A bound from below on log p is one from above
+    on the bits.
+
+    Args:
+        log_likelihood: Mean log p of dequantised images, in nats.
+        event: The shape of one image.
+        support: The box that holds all levels.
+        levels: How many.
+
+    References:
+        Theis, van den Oord & Bethge (2016), A note on the evaluation of generative models, arXiv:1511.01844
+
+    Example:
+        >>> uniform = Estimate(-784 * math.log(2.0), 0.0)
+        >>> round(bits_per_dimension(uniform, (1, 28, 28)).value, 6)
+        8.0
+    """
+    dimensions = torch.Size(event).numel()
+    volume = dimensions * math.log((support.high - support.low) / levels)
+    unit = dimensions * math.log(2)
+    return Estimate(-(log_likelihood.value + volume) / unit, log_likelihood.standard_error / unit)
+
+
+def _summed(energy: EnergyLike, support: Binary | Spin | OneHot, event: tuple[int, ...]) -> float:
+    """The log of the sum over all states, chunk after chunk."""
+    total = torch.tensor(-math.inf, dtype=torch.float64)
+    with torch.no_grad():
+        for states in support.enumerate(event, chunk=_CHUNK):
+            total = torch.logaddexp(total, (-check_energies(energy(states), states).double()).logsumexp(0).cpu())
+    return total.item()
