@@ -16,6 +16,7 @@ COMMANDS = {
     "sample": "draw samples from a run",
     "score": "energies and percentiles of files",
     "evaluate": "judge a run's samples and energies",
+    "diagnose": "run long chains from data and from noise, and say whether they meet",
     "report": "write a run's report.html",
     "runs": "list and compare runs",
     "recipes": "list the recipes",

@@ -82,8 +82,8 @@ class Group(NamedTuple):
         end: Over the last quarter.
         drift: From the third to the last quarter.
         lost: How many chains came to values that are not finite; they are left out everywhere else.
-        still: The share of chains that hardly moved in the second half: in no summary but the energy by more than
-            a tenth of the width of the law. NaN where there is no such summary.
+        still: The share of chains that hardly moved in the second half: by a tenth of the width of all chains, root
+            mean square over the summaries other than the energy. NaN where there is no such summary.
     """
 
     start: Estimate
@@ -220,7 +220,7 @@ def _still(late: Float[Tensor, "chains steps places"], both: list[Tensor]) -> Bo
         return torch.full((len(late),), torch.nan)
     half = both[0].shape[1] // 2
     width = torch.cat([group[:, half:, 1:].flatten(0, 1) for group in both]).std(0)
-    return (late.std(1) <= STILL * width).all(1)
+    return late.var(1).mean(1) <= STILL**2 * width.square().mean()
 
 
 def _check(first: Tensor, second: Tensor) -> None:

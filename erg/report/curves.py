@@ -68,7 +68,7 @@ def curves(
         axes.axvline(step, color=colour("bad"), linewidth=0.9, linestyle=(0, (3, 2)))
         axes.plot(step, 1.0, marker="v", markersize=6, color=colour("bad"), transform=axes.get_xaxis_transform(),
                   clip_on=False, markeredgewidth=0)  # fmt: skip
-    _label_ends(axes, ends)
+    label_ends(axes, ends)
     return svg(drawing, name, f"{name}: " + ", ".join(line.label for line in lines if line.label))
 
 
@@ -108,17 +108,22 @@ def _scale(axes: "Axes", values: np.ndarray, *, logarithmic: bool, reference: fl
 
 
 def _steps(axes: "Axes", lines: Sequence[Curve], span: tuple[float, float] | None) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     everything = np.concatenate([line.series.steps for line in lines] or [np.zeros(0)])
     if span is None:
         span = (float(everything.min()), float(everything.max())) if len(everything) else (0.0, 1.0)
+    number_steps(axes, span)
+
+
+def number_steps(axes: "Axes", span: tuple[float, float]) -> None:
+    """Number the horizontal axis by steps, from the first to the last."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     axes.set_xlim(span[0], span[1] if span[1] > span[0] else span[0] + 1)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
-def _label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
+def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
     """Write each label at the right edge beside the end of its line, pushed apart where they would touch."""
     box = axes.get_window_extent()
     bottom, height = box.y0, box.height

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from erg.files import write_text
 from erg.report import sections
+from erg.report.convergence_section import convergence_section
 from erg.report.markup import text
 from erg.report.reading import Run, read
 from erg.report.theme import drawable
@@ -34,8 +35,8 @@ def write_report(run_folder: Path) -> Path:
 def page(run: Run) -> str:
     """The whole page as HTML."""
     style = files("erg.report").joinpath("page.css").read_text(encoding="utf-8")
-    # Pictures may add to what is missing, so they are made before the gaps are listed.
-    pictures = sections.pictures(run)
+    # These may add to what is missing, so they are made before the gaps are listed.
+    pictures, convergence = sections.pictures(run), convergence_section(run)
     body = "".join(
         (
             sections.header(run),
@@ -44,6 +45,7 @@ def page(run: Run) -> str:
             pictures,
             sections.metrics(run),
             sections.energies(run),
+            convergence,
             training_section(run),
             sections.recoveries(run),
             sections.trained(run),

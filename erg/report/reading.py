@@ -66,7 +66,7 @@ def read(folder: Path) -> Run:
             "`erg runs` lists the runs."
         )
     run = Run(folder)
-    run.state = _json_object(run, "run.json", "status, versions and time are unknown") or {}
+    run.state = json_object(run, "run.json", "status, versions and time are unknown") or {}
     if run.state.get("format", FORMAT) != FORMAT:
         raise UserError(
             f"Expected a run folder of format {FORMAT}, but {folder / 'run.json'} says "
@@ -76,7 +76,7 @@ def read(folder: Path) -> Run:
     _read_metrics(run)
     run.events = [event for event in _lines(run, "events.jsonl") if isinstance(event, dict)]
     if (folder / "evaluation.json").exists():
-        run.evaluation = _json_object(run, "evaluation.json", "the figures of the evaluation are unknown")
+        run.evaluation = json_object(run, "evaluation.json", "the figures of the evaluation are unknown")
     else:
         run.missing.append("Not evaluated yet: run `erg evaluate` to get metrics, goals and histograms.")
     if (folder / "best" / "evaluation.json").exists():
@@ -106,7 +106,8 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _json_object(run: Run, name: str, consequence: str) -> dict[str, Any] | None:
+def json_object(run: Run, name: str, consequence: str) -> dict[str, Any] | None:
+    """The object in a JSON file of the run; None with a sentence in `Run.missing` if it is absent or damaged."""
     text = _text(run.folder / name)
     if text is None:
         run.missing.append(f"{name} is missing: {consequence}.")

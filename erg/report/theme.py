@@ -21,7 +21,7 @@ ROLES = (
 PLACEHOLDERS = {role: f"#a1b2{index:02x}" for index, role in enumerate(ROLES, start=16)}
 SETS = {
     "data": "data", "train": "data", "held_out": "held-out", "samples": "model", "noise": "noise",
-    "blurred": "other-1", "flipped": "other-2", "shrunk": "other-3",
+    "from data": "data", "from noise": "model", "blurred": "other-1", "flipped": "other-2", "shrunk": "other-3",
 }  # fmt: skip
 TEXT = 11.0
 WIDTH = 440.0
