@@ -41,7 +41,23 @@ class Record:
         self.draws: list[Draw] = []
 
 
-Rng = torch.Generator | Replay | Record | None
+class Grouped:
+    """Draws for `size` rows of each chain at once. Stands in for a `torch.Generator`.
+
+    What is drawn for (chains * size, *event) comes from `rng` as (chains, size, *event), so that its first axis
+    is the chain, as for every other kernel.
+    """
+
+    def __init__(self, rng: "Rng", size: int) -> None:
+        self.rng = rng
+        self.size = size
+
+    def split(self, shape: torch.Size) -> torch.Size:
+        """The shape that is asked of `rng` for rows of `shape`."""
+        return torch.Size((shape[0] // self.size, self.size, *shape[1:]))
+
+
+Rng = torch.Generator | Replay | Record | Grouped | None
 
 
 def normal(like: Float[Tensor, "*shape"], rng: Rng = None) -> Float[Tensor, "*shape"]:
@@ -67,8 +83,11 @@ def permutation(n: int, device: torch.device, rng: Rng = None) -> Tensor:
 
 def repeat(draws: list[Draw], rng: Rng) -> list[Tensor]:
     """Fresh draws of the laws and shapes that a `Record` listed."""
+    if isinstance(rng, Grouped):
+        split = [draw._replace(shape=rng.split(draw.shape)) for draw in draws]
+        return [drawn.flatten(0, 1) for drawn in repeat(split, rng.rng)]
     if isinstance(rng, Replay):
-        return [rng.take() for _ in draws]
+        return [rng.take().contiguous() for _ in draws]  # as if drawn now: a compiled step relies on it
     if isinstance(rng, Record):
         rng.draws += draws
         rng = rng.rng
@@ -79,6 +98,8 @@ def repeat(draws: list[Draw], rng: Rng) -> list[Tensor]:
 
 
 def _draw(law: str, like: Tensor, rng: Rng) -> Tensor:
+    if isinstance(rng, Grouped):
+        return _draw(law, like.reshape(rng.split(like.shape)), rng.rng).flatten(0, 1)
     if isinstance(rng, Replay):
         return rng.take()
     if isinstance(rng, Record):
