@@ -1,11 +1,13 @@
 """Samplers move a state."""
 
+from erg.samplers.annealed import Annealed, Cooling, Stage, annealed, run_stages
 from erg.samplers.chain import advance, chain, sample
 from erg.samplers.compiled import Compiled
 from erg.samplers.cyclical import AutomaticCycles, CyclicalLangevin, acs
 from erg.samplers.discrete import DiscreteLangevin, dmala, dula
 from erg.samplers.gibbs import BlockGibbs, Conditionals, Gibbs, gibbs
 from erg.samplers.informed import GibbsWithGradients, gwg
+from erg.samplers.ladder import ladder
 from erg.samplers.langevin import (
     Descent,
     ImageLangevin,
@@ -28,6 +30,8 @@ from erg.samplers.schedules import (
     Scheduled,
     with_setting,
 )
+from erg.samplers.tempering import ReplicaExchange, replica_exchange
+from erg.samplers.transitions import TemperedTransitions, tempered_transitions
 from erg.samplers.walk import (
     Independence,
     RandomWalk,
@@ -37,11 +41,13 @@ from erg.samplers.walk import (
 )
 
 __all__ = [
+    "Annealed",
     "AutomaticCycles",
     "BlockGibbs",
     "Compiled",
     "Conditionals",
     "Constant",
+    "Cooling",
     "Cyclical",
     "CyclicalLangevin",
     "Descent",
@@ -58,11 +64,15 @@ __all__ = [
     "Polynomial",
     "Preconditioned",
     "RandomWalk",
+    "ReplicaExchange",
     "Samplable",
     "Scheduled",
+    "Stage",
+    "TemperedTransitions",
     "Unadjusted",
     "acs",
     "advance",
+    "annealed",
     "chain",
     "descent",
     "dmala",
@@ -70,11 +80,15 @@ __all__ = [
     "gibbs",
     "gwg",
     "independence",
+    "ladder",
     "mala",
     "random_walk",
+    "replica_exchange",
+    "run_stages",
     "sample",
     "sgld",
     "temperature",
+    "tempered_transitions",
     "ula",
     "with_setting",
 ]
