@@ -81,6 +81,7 @@ class Underdamped(Kernel):
 
     step_size: float | Float[Tensor, " batch"]
     friction: float | Float[Tensor, " batch"]
+    invariant: ClassVar[bool] = False
     moves_on: ClassVar[tuple[type, ...]] = (Real, Box)
 
     def __post_init__(self) -> None:
