@@ -6,6 +6,7 @@ from erg.samplers.compiled import Compiled
 from erg.samplers.cyclical import AutomaticCycles, CyclicalLangevin, acs
 from erg.samplers.discrete import DiscreteLangevin, dmala, dula
 from erg.samplers.gibbs import BlockGibbs, Conditionals, Gibbs, gibbs
+from erg.samplers.hamiltonian import HMC, hmc
 from erg.samplers.informed import GibbsWithGradients, gwg
 from erg.samplers.ladder import ladder
 from erg.samplers.langevin import (
@@ -18,6 +19,7 @@ from erg.samplers.langevin import (
     temperature,
     ula,
 )
+from erg.samplers.nuts import NUTS, nuts
 from erg.samplers.parallel import Parallel
 from erg.samplers.precision import LowPrecision
 from erg.samplers.preconditioned import Preconditioned
@@ -32,6 +34,7 @@ from erg.samplers.schedules import (
 )
 from erg.samplers.tempering import ReplicaExchange, replica_exchange
 from erg.samplers.transitions import TemperedTransitions, tempered_transitions
+from erg.samplers.underdamped import Underdamped, underdamped
 from erg.samplers.walk import (
     Independence,
     RandomWalk,
@@ -41,6 +44,8 @@ from erg.samplers.walk import (
 )
 
 __all__ = [
+    "HMC",
+    "NUTS",
     "Annealed",
     "AutomaticCycles",
     "BlockGibbs",
@@ -70,6 +75,7 @@ __all__ = [
     "Stage",
     "TemperedTransitions",
     "Unadjusted",
+    "Underdamped",
     "acs",
     "advance",
     "annealed",
@@ -79,9 +85,11 @@ __all__ = [
     "dula",
     "gibbs",
     "gwg",
+    "hmc",
     "independence",
     "ladder",
     "mala",
+    "nuts",
     "random_walk",
     "replica_exchange",
     "run_stages",
@@ -90,5 +98,6 @@ __all__ = [
     "temperature",
     "tempered_transitions",
     "ula",
+    "underdamped",
     "with_setting",
 ]
