@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from erg.data import load
+from erg.evaluation.regions import regions_of
 from erg.report import write_report
 from erg.runs.findings import law
 from erg.samplers import Compiled, Scheduled, descent, mala, sgld, ula
@@ -63,7 +66,9 @@ def test_chains_that_get_around_make_samples_draws_from_the_model(wide):
     for group in found["energy"].values():
         assert abs(group["end"]["value"] - 1) < 5 * group["end"]["standard_error"] and group["lost"] == 0
     cost = found["gradients_per_effective_draw"]
-    assert 1 < cost["value"] < 10 and cost["standard_error"] < cost["value"] / 2
+    draws, least = 2 * CHAINS * (STEPS // 2 + 1), min(row["bulk"] for row in found["summaries"].values())
+    assert cost["value"] == pytest.approx(draws / least), "this kernel takes one gradient a step"
+    assert cost["standard_error"] < cost["value"] / 2
 
 
 def test_chains_that_cannot_meet_make_samples_short_runs(wells):
@@ -181,6 +186,16 @@ def test_an_interrupted_diagnosis_leaves_the_former_one(wide, monkeypatch):
     answer = erg("diagnose", wide, "--trust", "--chains", 4, "--steps", 40)
     assert answer.code == 130 and answer.err == "erg: interrupted; nothing was written.\n"
     assert contents(wide) == before
+
+
+def test_regions_are_the_classes_of_digits_and_clusters_of_other_data():
+    digits = load("digits").held_out
+    classes = regions_of(digits.x)
+    assert classes.name == "classes" and (classes.assign(digits.x) == digits.y).float().mean() > 0.95
+    places = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    clusters = regions_of(places.repeat(5, 1))
+    assert clusters.name == "clusters" and len(set(clusters.assign(places).tolist())) == 3
+    assert clusters.assign(places + 1).tolist() == clusters.assign(places).tolist()
 
 
 def test_what_samples_are_draws_of_depends_on_the_kernel():
