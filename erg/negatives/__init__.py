@@ -9,5 +9,6 @@ from erg.negatives.every import Every
 from erg.negatives.persistent import Persistent
 from erg.negatives.repeated import Repeated, several
 from erg.negatives.restarted import FromData, FromNoise
+from erg.negatives.tuned import Tuned
 
-__all__ = ["Every", "FromData", "FromNoise", "Persistent", "Repeated", "several"]
+__all__ = ["Every", "FromData", "FromNoise", "Persistent", "Repeated", "Tuned", "several"]

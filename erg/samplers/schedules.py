@@ -175,7 +175,8 @@ def _value(schedule: Schedule, step: int, _: Any) -> float:
 def with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any:
     """A copy of `kernel` with the setting called `name` changed, wherever it is nested.
 
-    A setting that follows a schedule is changed at every step.
+    A setting that follows a schedule is changed at every step. Of two settings of that name, one inside of the
+    other, the inner one is meant: the scale of ``Preconditioned(random_walk(0.5), scale)`` is that of the walk.
 
     Args:
         kernel: A frozen dataclass of frozen dataclasses, as all kernels are.
@@ -196,16 +197,38 @@ def has_setting(kernel: Any, name: str) -> bool:
     return _with_setting(kernel, name, lambda value: value) is not None
 
 
+def setting(kernel: Any, name: str) -> Any:
+    """The value of the setting that `with_setting` changes; at step 0, where it follows a schedule.
+
+    Raises:
+        ValueError: If there is no such setting.
+
+    Example:
+        >>> from erg.samplers import mala
+        >>> setting(Scheduled(mala(0.5), {"step_size": Constant(0.25)}), "step_size")
+        0.25
+    """
+    values: list[Any] = []
+
+    def look(value: Any) -> Any:
+        values.append(value)
+        return value
+
+    with_setting(kernel, name, look)
+    return values[-1]  # a schedule is asked after the value that it replaces
+
+
 def _with_setting(kernel: Any, name: str, change: Callable[[Any], Any]) -> Any | None:
     """The changed copy, or None when the setting is nowhere in `kernel`."""
     if not is_dataclass(kernel) or isinstance(kernel, type):
         return None
     changes: dict[str, Any] = {}
     for field in fields(kernel):
-        old = getattr(kernel, field.name)
-        new = change(old) if field.name == name else _with_setting(old, name, change)
-        if field.name == name or new is not None:
+        new = _with_setting(getattr(kernel, field.name), name, change)
+        if new is not None:
             changes[field.name] = new
+    if not changes and any(field.name == name for field in fields(kernel)):
+        changes[name] = change(getattr(kernel, name))
     if isinstance(kernel, Scheduled) and name in kernel.schedules:
         schedule = kernel.schedules[name]
         changes["schedules"] = {**kernel.schedules, name: lambda step: change(schedule(step))}

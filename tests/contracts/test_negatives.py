@@ -10,7 +10,7 @@ from torch import nn
 
 import erg.negatives
 from erg.energies import Neural
-from erg.negatives import Every, FromData, FromNoise, Persistent, Repeated
+from erg.negatives import Every, FromData, FromNoise, Persistent, Repeated, Tuned
 from erg.roles import Negatives
 from erg.samplers import mala, random_walk, ula
 from erg.support import Box
@@ -30,6 +30,7 @@ CASES = {
     "Persistent": lambda kernel: Persistent(kernel, steps=3, size=20, fresh=0.3),
     "Repeated": lambda kernel: Repeated(Persistent(kernel, steps=3, size=20), times=2),
     "Every": lambda kernel: Every(FromNoise(kernel, steps=3), updates=2),
+    "Tuned": lambda kernel: Tuned(Persistent(kernel, steps=3, size=20, fresh=0.3)),
     "Every-Persistent": lambda kernel: Every(Persistent(kernel, steps=3, size=20), updates=3),
 }
 every_case = pytest.mark.parametrize("name", CASES)
@@ -86,8 +87,8 @@ def test_same_seed_same_negatives(name):
     x = torch.randn(6, 3, generator=seeded())
     energy = network(x)
     first, second = (
-        [CASES[name](ula(0.1))(energy, x, seeded(1)) for _ in range(2)],
-        CASES[name](ula(0.1))(energy, x, seeded(2)),
+        [CASES[name](mala(0.1))(energy, x, seeded(1)) for _ in range(2)],
+        CASES[name](mala(0.1))(energy, x, seeded(2)),
     )
     assert torch.equal(*first) and not torch.equal(first[0], second)
 
@@ -106,14 +107,14 @@ def test_what_is_noticed_is_detached_and_scalar(name, rng):
     assert negatives.monitor["chain/finite"] == 1
 
 
-@pytest.mark.parametrize("name", ["Persistent", "Every", "Every-Persistent"])
+@pytest.mark.parametrize("name", ["Persistent", "Every", "Every-Persistent", "Tuned"])
 def test_a_saved_state_goes_on_as_if_nothing_had_happened(name):
     x, rng = torch.randn(6, 3, generator=seeded()), seeded(1)
-    undisturbed, resumed = CASES[name](ula(0.1)), CASES[name](ula(0.1))
+    undisturbed, resumed = CASES[name](random_walk(0.1)), CASES[name](random_walk(0.1))
     for _ in range(4):
         undisturbed(flat, x, rng)
     parts = {"": (undisturbed, resumed)}
-    if name == "Every-Persistent":
+    if name in ("Every-Persistent", "Tuned"):
         parts["inner"] = (undisturbed.negatives, resumed.negatives)
     file = io.BytesIO()
     torch.save({part: old.state_dict() for part, (old, _) in parts.items()} | {"rng": rng.get_state()}, file)
