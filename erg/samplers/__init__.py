@@ -42,6 +42,7 @@ from erg.samplers.walk import (
     independence,
     random_walk,
 )
+from erg.samplers.warmup import warmup
 
 __all__ = [
     "HMC",
@@ -99,5 +100,6 @@ __all__ = [
     "tempered_transitions",
     "ula",
     "underdamped",
+    "warmup",
     "with_setting",
 ]

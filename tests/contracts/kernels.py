@@ -31,10 +31,14 @@ DISCRETE = {name: kernel for cases in CASES for name, kernel in getattr(cases, "
 APART = {name: kernel for cases in CASES for name, kernel in getattr(cases, "APART", {}).items()}
 
 
+# They return the kernel that they are given, with other settings.
+TUNERS = {"warmup"}
+
+
 def public_kernels() -> set[str]:
     """Names in `erg.samplers` that are kernels, or functions that return one."""
     found = set()
-    for name in erg.samplers.__all__:
+    for name in set(erg.samplers.__all__) - TUNERS:
         what = getattr(erg.samplers, name)
         if not inspect.isclass(what):
             what = typing.get_type_hints(inspect.unwrap(what)).get("return")
