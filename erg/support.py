@@ -59,7 +59,7 @@ class Box:
 
     def initial(self, shape: tuple[int, ...], rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "..."]:
         """Uniform states of the given (batch, *event) shape."""
-        return draws.uniform(_template(shape, like), rng).mul_(self.high - self.low).add_(self.low)
+        return draws.uniform(_template(shape, like), rng) * (self.high - self.low) + self.low
 
 
 @dataclass(frozen=True)

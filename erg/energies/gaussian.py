@@ -63,7 +63,7 @@ class Gaussian(Energy):
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""
         check_event(x, self.mean.shape, of=Gaussian)
-        centred, whitening = (x - self.mean.to(x.dtype)).flatten(1), self.whitening.to(x.dtype)
+        centred, whitening = rows.flat(x - self.mean.to(x.dtype)), self.whitening.to(x.dtype)
         white = _multiplied(whitening, centred, diagonal=whitening.ndim == 1)
         return rows.total(white.square()) / 2
 
@@ -141,7 +141,7 @@ class GaussianMixture(Energy):
         check_event(x, self.means.shape[1:], of=GaussianMixture)
         means, whitenings = self.means.to(x.dtype).flatten(1), self.whitenings.to(x.dtype)
         diagonal = whitenings.ndim == 2
-        white = _multiplied(whitenings, x.flatten(1)[:, None] - means, diagonal=diagonal)
+        white = _multiplied(whitenings, rows.flat(x)[:, None] - means, diagonal=diagonal)
         offsets = self.weights.log() - _log_volume(self.factors, diagonal=diagonal)
         return -(offsets.to(x.dtype) - white.square().sum(-1) / 2).logsumexp(1)
 

@@ -62,8 +62,8 @@ class CyclicalLangevin(Kernel):
         arXiv:2402.17699
     """
 
-    step_sizes: Float[Tensor, " period"]
-    balances: Float[Tensor, " period"]
+    step_sizes: Float[Tensor, "..."]
+    balances: Float[Tensor, "..."]
     moves_on: ClassVar[tuple[type, ...]] = DISCRETE
 
     def __post_init__(self) -> None:
