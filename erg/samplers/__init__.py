@@ -19,6 +19,8 @@ from erg.samplers.langevin import (
     temperature,
     ula,
 )
+from erg.samplers.mams import MAMS, mams
+from erg.samplers.microcanonical import MCLMC, mclmc
 from erg.samplers.nuts import NUTS, nuts
 from erg.samplers.parallel import Parallel
 from erg.samplers.precision import LowPrecision
@@ -46,6 +48,8 @@ from erg.samplers.warmup import warmup
 
 __all__ = [
     "HMC",
+    "MAMS",
+    "MCLMC",
     "NUTS",
     "Annealed",
     "AutomaticCycles",
@@ -90,6 +94,8 @@ __all__ = [
     "independence",
     "ladder",
     "mala",
+    "mams",
+    "mclmc",
     "nuts",
     "random_walk",
     "replica_exchange",
