@@ -289,7 +289,7 @@ def test_independence_refuses_a_law_that_does_not_reach_everywhere(reference, su
 def test_independence_refuses_other_shapes_and_laws_without_samples():
     with pytest.raises(ValueError, match=r"draws events of shape \(2,\), but the chains are of shape \(4, 3\)"):
         sample(independence(Gaussian.standard(2)), on(Real()), torch.ones(4, 3), 1)
-    with pytest.raises(TypeError, match="exact_samples|Samplable"):
+    with pytest.raises(TypeError, match=r"exact_samples|Samplable"):
         independence(on(Real()))
 
 
