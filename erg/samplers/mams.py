@@ -126,8 +126,11 @@ class MAMS(Kernel):
         if self.search < 10 * BLOCKS:
             raise ValueError(f"MAMS needs a search of {10 * BLOCKS} steps or more, but got {self.search}.")
         # A number of steps, not a setting: while a step is traced for compilation the settings are tensors.
-        known = isinstance(self.step_size, float | int) and isinstance(self.length, float | int)
-        object.__setattr__(self, "_count", _count(self.step_size, self.length) if known else None)
+        size, length = self.step_size, self.length
+        count = None
+        if isinstance(size, float | int) and isinstance(length, float | int):
+            count = _count(size, length)
+        object.__setattr__(self, "_count", count)
         # A row that still learns depends on its past by more than its position.
         object.__setattr__(self, "invariant", self.step_size is not None and self.length is not None)
 

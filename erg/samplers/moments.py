@@ -26,7 +26,7 @@ class Moments(NamedTuple):
     """What is known of each chain so far.
 
     Attributes:
-        count: Steps gathered.
+        seen: Steps gathered.
         mean: Of the steps.
         squares: Sum of squared deviations from the mean.
         block: Sum of the steps in the block that is not complete.
@@ -35,7 +35,7 @@ class Moments(NamedTuple):
         scatter: Sum of squared deviations of their means.
     """
 
-    count: Float[Tensor, " batch"]
+    seen: Float[Tensor, " batch"]
     mean: Float[Tensor, "batch *event"]
     squares: Float[Tensor, "batch *event"]
     block: Float[Tensor, "batch *event"]
@@ -56,8 +56,8 @@ def gathered(
 ) -> Moments:
     """One more step at `x` for the rows where `here` is true; the others stay as they are."""
     x = x.to(moments.mean.dtype)
-    weight = here.to(moments.count.dtype)
-    count, mean, squares = _with(moments.count, moments.mean, moments.squares, x, weight)
+    weight = here.to(moments.seen.dtype)
+    count, mean, squares = _with(moments.seen, moments.mean, moments.squares, x, weight)
     total = moments.block + rows.spread(weight, x) * x
     full = here & (count.remainder(block) == 0)
     complete = full.to(weight.dtype)
@@ -67,7 +67,7 @@ def gathered(
 
 def variance(moments: Moments) -> Float[Tensor, "batch *event"]:
     """Of each entry of each chain, over its own steps."""
-    return moments.squares / rows.spread((moments.count - 1).clamp(min=1), moments.squares)
+    return moments.squares / rows.spread((moments.seen - 1).clamp(min=1), moments.squares)
 
 
 def correlation_time(moments: Moments, *, block: int) -> Float[Tensor, " batch"]:
