@@ -1,7 +1,8 @@
 """A case for every public kernel: the contract suite, the properties and the exact tests share them.
 
 `KERNELS` move on the real numbers, and in a box unless they are `REAL_ONLY`; `DISCRETE` ones on Binary, Spin
-and OneHot. Events of `AT_LEAST_TWO` have two entries or more. Those in `APART` need an energy of their own, and a suite of their own.
+and OneHot. Events of `AT_LEAST_TWO` have two entries or more. Those in `APART` need an energy of their own, and a
+suite of their own.
 """
 
 import importlib
