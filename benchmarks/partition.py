@@ -279,8 +279,10 @@ def table() -> str:
     ]
     for result in results:
         lines += ["", f"## {result['row']}", "", _conditions(result), "", *_rows(result)]
+    if missing := [row for row in ROWS if not (RESULTS / f"{row}.json").exists()]:
+        lines += ["", f"Not measured yet: {', '.join(missing)}."]
     if results:
-        lines += ["", "## All rows together", "", *_pooled(results)]
+        lines += ["", "## All measured rows together", "", *_pooled(results)]
     return "\n".join(lines) + "\n"
 
 
