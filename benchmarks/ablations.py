@@ -40,8 +40,8 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "no-weight-clipping": ("gradients of the weights are not clipped", ["--clip_gradients=null"]),
     "no-chain-clipping": ("gradients in the chains are not clamped", ["--objective.negatives.kernel.clip=1e9"]),
     "spectral-norm": ("every layer has spectral norm 1", ["--network.spectral=true"]),
-    "relu": ("ReLU instead of SiLU", ["--network.activation=torch.nn.ReLU"]),
-    "softplus": ("softplus instead of SiLU", ["--network.activation=torch.nn.Softplus"]),
+    "silu": ("SiLU instead of ReLU", ["--network.activation=torch.nn.SiLU"]),
+    "softplus": ("softplus instead of ReLU", ["--network.activation=torch.nn.Softplus"]),
 }
 FIGURES = ("frechet_distance", "class_kl", "confidence", "auroc/noise")
 
