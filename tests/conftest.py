@@ -14,7 +14,7 @@ import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import torch  # noqa: E402
 
-from erg.samplers.compiled import compiler_status  # noqa: E402
+from erg.samplers.compilation.compiled import compiler_status  # noqa: E402
 
 # The same examples on every machine: a failure can be repeated, and a slow machine is not a failure.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=25)
@@ -35,7 +35,7 @@ def single_thread() -> None:
 def unfused() -> Iterator[None]:
     """Compiled kernels run their traced graphs: a C++ compiler needs seconds for each. See `compiler`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("erg.samplers.graphs.has_compiler", lambda: False)
+        patch.setattr("erg.samplers.compilation.graphs.has_compiler", lambda: False)
         yield
 
 
@@ -44,7 +44,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile with the C++ compiler in this test."""
     if compiler_status().startswith("none"):
         pytest.skip("no C++ compiler")
-    monkeypatch.setattr("erg.samplers.graphs.has_compiler", lambda: True)
+    monkeypatch.setattr("erg.samplers.compilation.graphs.has_compiler", lambda: True)
 
 
 @pytest.fixture(autouse=True)

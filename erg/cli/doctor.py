@@ -46,7 +46,7 @@ def _package(name: str) -> str | None:
 def _machine() -> None:
     import torch
 
-    from erg.samplers.compiled import compiler_status
+    from erg.samplers.compilation.compiled import compiler_status
 
     devices = ["cpu"]
     devices += [f"cuda ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]

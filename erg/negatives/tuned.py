@@ -20,7 +20,7 @@ from erg.draws import Rng
 from erg.negatives.chains import Chains
 from erg.roles import EnergyLike, Negatives
 from erg.samplers.schedules import setting, with_setting
-from erg.samplers.tuning import tuning_of
+from erg.samplers.tuning.tunable import tuning_of
 
 
 class Tuned(Negatives):

@@ -13,9 +13,9 @@ from erg.files import write_atomically, write_json
 from erg.roles import Kernel
 from erg.runs.diagnosis import Diagnosis
 from erg.runs.model import Model
+from erg.samplers.hamiltonian.underdamped import Underdamped
 from erg.samplers.langevin import Descent, ImageLangevin, temperature
 from erg.samplers.rules import Unadjusted
-from erg.samplers.underdamped import Underdamped
 
 TONES = {
     Outcome.CONVERGED: "good",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from erg import draws
 from erg.draws import Draw, Record, Replay, Rng
 from erg.roles import EnergyLike, Kernel
-from erg.samplers.fingerprint import Fingerprint
+from erg.samplers.compilation.fingerprint import Fingerprint
 
 # How many steps a part may be ahead of the others.
 _LEAD = 4

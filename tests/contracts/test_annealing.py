@@ -14,7 +14,6 @@ from erg.samplers import (
     Preconditioned,
     Scheduled,
     ais,
-    compiled,
     gibbs,
     mala,
     random_walk,
@@ -22,7 +21,8 @@ from erg.samplers import (
     smc,
     ula,
 )
-from erg.samplers.biased import bias_of
+from erg.samplers.annealing.biased import bias_of
+from erg.samplers.compilation import compiled
 from erg.support import Box, Spin
 from tests.contracts.kernels import EXACT, KERNELS
 

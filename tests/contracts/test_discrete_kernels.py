@@ -24,7 +24,7 @@ from erg.samplers import (
     sample,
     ula,
 )
-from erg.samplers.compiled import Compiled
+from erg.samplers.compilation.compiled import Compiled
 from erg.support import Binary, Box, OneHot, Real, Spin
 from tests.contracts.kernels import APART, DISCRETE, noise_of, run
 

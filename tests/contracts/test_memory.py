@@ -9,8 +9,8 @@ import re, resource, sys, torch
 from pathlib import Path
 from erg.networks import MLP
 from erg.samplers import Compiled, Parallel, mala, sample
-import erg.samplers.graphs
-erg.samplers.graphs.has_compiler = lambda: False
+import erg.samplers.compilation.graphs
+erg.samplers.compilation.graphs.has_compiler = lambda: False
 torch.manual_seed(0)
 torch.set_num_threads(1)
 status = Path("/proc/self/status")

@@ -32,7 +32,7 @@ from erg.samplers import (
     ula,
     warmup,
 )
-from erg.samplers.tuning import tuning_of
+from erg.samplers.tuning.tunable import tuning_of
 from erg.support import Binary, Box
 from erg.training import train
 from erg.training.guard import Guard

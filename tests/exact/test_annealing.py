@@ -13,9 +13,9 @@ from erg.energies import Counted, Gaussian, GaussianMixture, Independent, Neural
 from erg.estimate import Estimate
 from erg.roles import Kernel
 from erg.samplers import Preconditioned, ais, bracket, dmala, gibbs, gwg, hmc, mala, random_walk, reverse_ais, smc
-from erg.samplers.annealing import ImportanceSamples
-from erg.samplers.population import systematic
-from erg.samplers.weights import effective_sample_size, log_mean, log_mean_bound
+from erg.samplers.annealing.importance import ImportanceSamples
+from erg.samplers.annealing.population import systematic
+from erg.samplers.annealing.weights import effective_sample_size, log_mean, log_mean_bound
 from erg.support import Spin
 
 TEMPERATURE = 0.7

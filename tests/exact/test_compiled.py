@@ -13,18 +13,16 @@ from erg.samplers import (
     Scheduled,
     advance,
     chain,
-    compiled,
     descent,
     mala,
-    products,
     random_walk,
     sample,
     sgld,
-    strided,
     ula,
 )
-from erg.samplers.compiled import Bound, Eager
-from erg.samplers.fingerprint import Fingerprint
+from erg.samplers.compilation import compiled, products, strided
+from erg.samplers.compilation.compiled import Bound, Eager
+from erg.samplers.compilation.fingerprint import Fingerprint
 
 KERNELS = {
     "ula": ula(0.1),

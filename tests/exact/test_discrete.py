@@ -23,8 +23,8 @@ from erg.samplers import (
     gwg,
     sample,
 )
+from erg.samplers.discrete.sites import squared_length
 from erg.samplers.rules import Metropolis
-from erg.samplers.sites import squared_length
 from erg.support import Binary, OneHot
 from tests.exact.discrete_spaces import (
     WORLDS,

@@ -9,9 +9,10 @@ from torch.autograd.functional import jacobian
 from erg.draws import Replay
 from erg.energies import Counted, Neural
 from erg.roles import Evaluated
-from erg.samplers import HMC, Compiled, LowPrecision, Parallel, chain, hamiltonian, hmc, sample, underdamped
-from erg.samplers.compiled import Bound, Running
-from erg.samplers.hamiltonian import drift, leapfrog, slope
+from erg.samplers import HMC, Compiled, LowPrecision, Parallel, chain, hmc, sample, underdamped
+from erg.samplers.compilation.compiled import Bound, Running
+from erg.samplers.hamiltonian import hmc as hamiltonian
+from erg.samplers.hamiltonian.hmc import drift, leapfrog, slope
 from erg.support import Box, Real
 
 T = 0.7

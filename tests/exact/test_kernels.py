@@ -19,7 +19,6 @@ from erg.samplers import (
     Polynomial,
     Scheduled,
     chain,
-    compiled,
     descent,
     mala,
     random_walk,
@@ -29,6 +28,7 @@ from erg.samplers import (
     ula,
     with_setting,
 )
+from erg.samplers.compilation import compiled
 from tests.contracts.kernels import KERNELS, run
 
 every_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)

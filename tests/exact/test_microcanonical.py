@@ -1,6 +1,5 @@
 """Isokinetic flight, MCLMC and MAMS against formulas written out here, and what they cost."""
 
-import importlib
 import math
 
 import pytest
@@ -10,11 +9,11 @@ from torch.autograd.functional import jacobian
 from erg.draws import Replay
 from erg.energies import Counted, Neural, evaluate
 from erg.roles import Evaluated
-from erg.samplers import MAMS, MCLMC, Compiled, Preconditioned, chain, mams, mclmc, moments, sample
-from erg.samplers.compiled import Bound, Eager
-from erg.samplers.isokinetic import OUTER, Flight, fly, kick, refreshed, unit, work
+from erg.samplers import MAMS, MCLMC, Compiled, Preconditioned, chain, mams, mclmc, sample
+from erg.samplers.compilation.compiled import Bound, Eager
+from erg.samplers.microcanonical import isokinetic, moments
+from erg.samplers.microcanonical.isokinetic import OUTER, Flight, fly, kick, refreshed, unit, work
 
-isokinetic = importlib.import_module("erg.samplers.isokinetic")
 T = 0.7
 
 

@@ -14,8 +14,8 @@ import torch
 from erg.draws import Replay
 from erg.energies import Counted, Neural
 from erg.samplers import Compiled, Parallel, chain, nuts, sample
-from erg.samplers.compiled import Eager
-from erg.samplers.nuts import NUTS, _pick
+from erg.samplers.compilation.compiled import Eager
+from erg.samplers.hamiltonian.nuts import NUTS, _pick
 
 CHAINS = 60
 T = 0.7

@@ -28,10 +28,10 @@ from erg.samplers import (
     ula,
     underdamped,
 )
-from erg.samplers.compiled import Bound
-from erg.samplers.ladder import equalised
-from erg.samplers.rescaling import remembered
+from erg.samplers.compilation.compiled import Bound
 from erg.samplers.rules import Metropolis
+from erg.samplers.tempering.ladder import equalised
+from erg.samplers.tempering.rescaling import remembered
 from erg.support import Box
 
 LADDER = (1.0, 1.6, 2.5, 4.0)

@@ -31,8 +31,8 @@ from erg.samplers import (
     ula,
     underdamped,
 )
-from erg.samplers.compiled import Bound, Eager
-from erg.samplers.rescaling import remembered
+from erg.samplers.compilation.compiled import Bound, Eager
+from erg.samplers.tempering.rescaling import remembered
 from erg.support import Spin
 
 LEVELS = {-1.0: 0.5, 1.0: 1.75}  # exact in float32

@@ -8,7 +8,7 @@ import torch
 from erg.draws import Replay
 from erg.energies import Counted, Gaussian
 from erg.samplers import Compiled, Underdamped, chain, sample, underdamped
-from erg.samplers.compiled import Bound, Running
+from erg.samplers.compilation.compiled import Bound, Running
 
 T = 0.7
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from erg.samplers import Constant, Preconditioned, Scheduled, mala, random_walk
-from erg.samplers.dual_averaging import Crossing, DualAveraging
 from erg.samplers.schedules import setting, with_setting
-from erg.samplers.spread import Spread, Welford
-from erg.samplers.trajectory import CANDIDATES, Trajectories
+from erg.samplers.tuning.dual_averaging import Crossing, DualAveraging
+from erg.samplers.tuning.spread import Spread, Welford
+from erg.samplers.tuning.trajectory import CANDIDATES, Trajectories
 
 
 def test_dual_averaging_follows_its_formula():

@@ -7,7 +7,7 @@ from erg.energies import Counted, Gaussian
 from erg.evaluation.convergence import convergence
 from erg.samplers import advance, chain, hmc, mala, random_walk, warmup
 from erg.samplers.schedules import with_setting
-from erg.samplers.tuning import tuning_of
+from erg.samplers.tuning.tunable import tuning_of
 
 KERNELS = {"mala": mala(1.0), "random_walk": random_walk(1.0), "hmc": hmc(1.0, 3)}
 

@@ -9,7 +9,7 @@ from erg import draws
 from erg.energies import evaluate_energy
 from erg.roles import Kernel
 from erg.samplers import DiscreteLangevin, GibbsWithGradients, Metropolis
-from erg.samplers.sites import other
+from erg.samplers.discrete.sites import other
 from tests.exact.discrete_spaces import WORLDS, imbalance, informed_matrix, langevin_matrix, matrix_of
 from tests.statistical.test_discrete import SIGMAS, departure
 

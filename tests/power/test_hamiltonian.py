@@ -1,6 +1,5 @@
 """Would the statistical test notice? Hamiltonian samplers with published or plausible bugs must be rejected."""
 
-import importlib
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +9,8 @@ from erg import draws, rows
 from erg.energies import evaluate
 from erg.roles import Kernel
 from erg.samplers import nuts, underdamped
-from erg.samplers.hamiltonian import kinetic, leapfrog, slope
+from erg.samplers.hamiltonian import nuts as trees
+from erg.samplers.hamiltonian.hmc import kinetic, leapfrog, slope
 from erg.samplers.rules import choose
 from erg.support import Box, Real
 from tests.statistical.laws import CHAINS, SIGMAS, TARGETS, departures
@@ -138,7 +138,6 @@ def one_sided(tree, branch, forwards, level, u):
     return joined(tree, branch, forwards, level, torch.zeros_like(u))
 
 
-trees = importlib.import_module("erg.samplers.nuts")  # the package's `nuts` is the function
 joined = trees._Tree.joined
 TREE_BUGS = {
     "the last leaf of a branch": (trees, "_pick", last_leaf, "gumbel"),

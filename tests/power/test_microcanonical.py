@@ -1,17 +1,14 @@
 """Would the statistical test notice a microcanonical sampler that is not quite right?"""
 
-import importlib
-
 import pytest
 import torch
 
 from erg.samplers import mams, mclmc
-from erg.samplers.isokinetic import fly, kick, refreshed
+from erg.samplers.microcanonical import isokinetic
+from erg.samplers.microcanonical import mams as adjusted
+from erg.samplers.microcanonical import mclmc as unadjusted
+from erg.samplers.microcanonical.isokinetic import fly, kick, refreshed
 from tests.statistical.laws import SIGMAS, TARGETS, departures
-
-isokinetic, adjusted, unadjusted = (
-    importlib.import_module(f"erg.samplers.{name}") for name in ("isokinetic", "mams", "microcanonical")
-)
 
 
 def energy_alone(start, end):

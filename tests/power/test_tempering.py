@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from erg.samplers import ReplicaExchange, TemperedTransitions, mala
-from erg.samplers.rescaling import changed, energies_of, rescaling
+from erg.samplers.tempering.rescaling import changed, energies_of, rescaling
 from tests.statistical.laws import SIGMAS, TARGETS, departures
 from tests.statistical.tempered import LADDER, rung_departures, unequal
 

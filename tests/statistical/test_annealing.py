@@ -7,7 +7,7 @@ import torch
 
 from erg.energies import Gaussian, Path
 from erg.samplers import ais, bracket, mala, reverse_ais, smc
-from erg.samplers.weights import log_mean
+from erg.samplers.annealing.weights import log_mean
 from tests.statistical.annealings import BETAS, CASES, CHAINS, SIGMAS, departure
 
 

@@ -5,7 +5,7 @@ import torch
 
 from erg.networks import ConvNet
 from erg.samplers import Compiled, LowPrecision, Parallel, mala, sample, sgld
-from erg.samplers.compiled import Bound, Running
+from erg.samplers.compilation.compiled import Bound, Running
 from tests.statistical.laws import SIGMAS, TARGETS, departures
 
 WRAPPED = {

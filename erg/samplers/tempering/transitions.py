@@ -23,12 +23,13 @@ from torch import Tensor
 from erg import draws
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
-from erg.samplers.annealed import Annealed
-from erg.samplers.compiled import Compiled
-from erg.samplers.ladder import rungs_of
+from erg.samplers.compilation.compiled import Compiled
 from erg.samplers.parallel import Parallel
 from erg.samplers.preconditioned import Whitened
-from erg.samplers.rescaling import (
+from erg.samplers.rules import support_of
+from erg.samplers.tempering.annealed import Annealed
+from erg.samplers.tempering.ladder import rungs_of
+from erg.samplers.tempering.rescaling import (
     Tempered,
     changed,
     chosen,
@@ -38,7 +39,6 @@ from erg.samplers.rescaling import (
     rescaling,
     scale_at,
 )
-from erg.samplers.rules import support_of
 
 
 @dataclass(frozen=True)

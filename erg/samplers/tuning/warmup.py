@@ -17,10 +17,10 @@ from erg.roles import Adaptive, EnergyLike, Kernel
 from erg.samplers.chain import prepare, sampling
 from erg.samplers.preconditioned import Preconditioned, Scaled
 from erg.samplers.rules import support_of
-from erg.samplers.spread import Welford
-from erg.samplers.tempering import ReplicaExchange, WithReplicas
-from erg.samplers.tuning import tuning_of
-from erg.samplers.windows import Windows
+from erg.samplers.tempering.replicas import ReplicaExchange, WithReplicas
+from erg.samplers.tuning.spread import Welford
+from erg.samplers.tuning.tunable import tuning_of
+from erg.samplers.tuning.windows import Windows
 from erg.support import Real
 
 
@@ -40,7 +40,7 @@ def warmup(
       not count, unless most of them are.
     - On `Real`, where entries spread unevenly, the kernel is put in `Preconditioned`, with their standard
       deviations as the scale. A `Preconditioned` that is there gets its scale replaced.
-    - ``leapfrogs`` become as many as forget most per gradient, see `erg.samplers.trajectory`.
+    - ``leapfrogs`` become as many as forget most per gradient, see `erg.samplers.tuning.trajectory`.
     - A kernel that tunes itself is run, and replaced by what its chains suggest; `steps` should be enough for what
       it does of its own accord.
     - A kernel made of kernels, such as replica exchange, has these tuned first, each alone on this energy.

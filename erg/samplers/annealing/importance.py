@@ -28,10 +28,10 @@ from erg.draws import Rng
 from erg.energies.algebra import Path
 from erg.estimate import Estimate
 from erg.roles import Reference
-from erg.samplers import weights
-from erg.samplers.biased import refuse_bias
+from erg.samplers.annealing import weights
+from erg.samplers.annealing.biased import refuse_bias
+from erg.samplers.annealing.path_chains import Kernels, begin, kernel_at, moved, refreshed
 from erg.samplers.chain import prepare, sampling
-from erg.samplers.path_chains import Kernels, begin, kernel_at, moved, refreshed
 
 
 class ImportanceSamples(NamedTuple):

@@ -16,8 +16,8 @@ from torch.nn.functional import logsigmoid
 from erg import draws, rows
 from erg.draws import Rng
 from erg.roles import Evaluated, Tuning
+from erg.samplers.discrete.sites import Discrete, gumbel, indicator, other, predicted, squared_length
 from erg.samplers.rules import Metropolis, Unadjusted
-from erg.samplers.sites import Discrete, gumbel, indicator, other, predicted, squared_length
 from erg.support import DISCRETE, Binary, OneHot
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.roles import Evaluated
+from erg.samplers.discrete.sites import Discrete, gumbel, indicator, other, predicted
 from erg.samplers.rules import Metropolis
-from erg.samplers.sites import Discrete, gumbel, indicator, other, predicted
 from erg.support import DISCRETE, Binary, OneHot
 
 

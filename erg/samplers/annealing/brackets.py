@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from erg.estimate import Estimate
-from erg.samplers.annealing import ImportanceSamples
+from erg.samplers.annealing.importance import ImportanceSamples
 
 _HALVINGS = 200
 
@@ -60,7 +60,7 @@ def bracket(forward: ImportanceSamples, reverse: ImportanceSamples) -> Bracket:
     Example:
         >>> from erg.energies import Gaussian, Path
         >>> from erg.samplers import mala
-        >>> from erg.samplers.annealing import ais, reverse_ais
+        >>> from erg.samplers.annealing.importance import ais, reverse_ais
         >>> rng, target = torch.Generator().manual_seed(0), Gaussian.isotropic(torch.ones(3), variance=0.5)
         >>> path = Path(Gaussian.standard(3), target)
         >>> up = ais(path, mala(0.3), betas=50, rng=rng)

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
-from erg.samplers.discrete import DiscreteLangevin
+from erg.samplers.discrete.langevin import DiscreteLangevin
+from erg.samplers.discrete.sites import indicator, squared_length
 from erg.samplers.rules import Metropolis, support_of
-from erg.samplers.sites import indicator, squared_length
 from erg.support import DISCRETE
 
 BALANCES = (0.5, 0.65, 0.8, 0.95)

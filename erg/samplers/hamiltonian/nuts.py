@@ -20,7 +20,7 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel, Tuning
-from erg.samplers.hamiltonian import kinetic, leapfrog, slope
+from erg.samplers.hamiltonian.hmc import kinetic, leapfrog, slope
 from erg.samplers.rules import check_support, choose, precise, support_of
 from erg.support import Box, Real, Support
 
@@ -57,7 +57,7 @@ class NUTS(Kernel):
     Costs one gradient a leaf, and a tree of depth j has :math:`2^j - 1` leaves at most. The acceptance is the mean
     of :math:`\min(1, e^{H_0 - H})` over the leaves, which tells whether the step size fits. A tree ends at a leaf
     of non-finite energy, and so one that starts there takes its first leaf if that is finite. Walls of a `Box`
-    reflect; see `erg.samplers.hamiltonian`.
+    reflect; see `erg.samplers.hamiltonian.hmc`.
 
     Args:
         step_size: h, in units of x; a number, or one per chain.

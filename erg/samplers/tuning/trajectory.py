@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erg import rows
-from erg.samplers.spread import Spread
+from erg.samplers.tuning.spread import Spread
 
 TRAJECTORY = "leapfrogs"
 CANDIDATES = (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256)

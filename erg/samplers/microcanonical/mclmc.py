@@ -15,10 +15,10 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
-from erg.samplers import moments
-from erg.samplers.hamiltonian import slope
-from erg.samplers.isokinetic import Flight, check_dimensions, fly, per_row, refreshed, still, work
-from erg.samplers.moments import Moments
+from erg.samplers.hamiltonian.hmc import slope
+from erg.samplers.microcanonical import moments
+from erg.samplers.microcanonical.isokinetic import Flight, check_dimensions, fly, per_row, refreshed, still, work
+from erg.samplers.microcanonical.moments import Moments
 from erg.samplers.rules import check_support, choose
 from erg.support import Real
 

@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from erg.roles import Kernel, Tunable, Tuning
-from erg.samplers.compiled import Compiled
+from erg.samplers.compilation.compiled import Compiled
 from erg.samplers.parallel import Parallel
 from erg.samplers.precision import LowPrecision
 from erg.samplers.preconditioned import Preconditioned

@@ -22,8 +22,8 @@ from torch import Tensor
 from erg import draws
 from erg.draws import Draw, Record, Replay, Rng
 from erg.roles import EnergyLike, Kernel
-from erg.samplers.fingerprint import Fingerprint
-from erg.samplers.graphs import (
+from erg.samplers.compilation.fingerprint import Fingerprint
+from erg.samplers.compilation.graphs import (
     Program,
     as_inputs,
     build,

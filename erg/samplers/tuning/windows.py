@@ -15,14 +15,14 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel, Tuning
-from erg.samplers.compiled import Compiled
-from erg.samplers.dual_averaging import Crossing, DualAveraging
+from erg.samplers.compilation.compiled import Compiled
 from erg.samplers.parallel import Parallel
 from erg.samplers.preconditioned import Preconditioned
 from erg.samplers.schedules import has_setting, with_setting
-from erg.samplers.spread import Spread, Welford
-from erg.samplers.trajectory import TRAJECTORY, Trajectories
-from erg.samplers.tuning import TRANSPARENT
+from erg.samplers.tuning.dual_averaging import Crossing, DualAveraging
+from erg.samplers.tuning.spread import Spread, Welford
+from erg.samplers.tuning.trajectory import TRAJECTORY, Trajectories
+from erg.samplers.tuning.tunable import TRANSPARENT
 
 FIRST, COMPARING, LAST = 0.05, 0.15, 0.25
 """Shares of the steps for the first window, for comparing trajectories, and for the last window."""

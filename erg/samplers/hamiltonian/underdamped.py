@@ -18,7 +18,7 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
-from erg.samplers.hamiltonian import drift, kick, slope
+from erg.samplers.hamiltonian.hmc import drift, kick, slope
 from erg.samplers.rules import check_support, support_of
 from erg.support import Box, Real
 

@@ -17,8 +17,8 @@ from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import evaluate_energy
 from erg.roles import EnergyLike, Evaluated, Kernel
+from erg.samplers.discrete.sites import Discrete, gumbel, indicator, other
 from erg.samplers.rules import Position, check_start, check_support, precise, support_of
-from erg.samplers.sites import Discrete, gumbel, indicator, other
 from erg.support import DISCRETE, OneHot
 
 _SETTINGS = 4096

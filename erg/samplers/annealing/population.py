@@ -28,11 +28,11 @@ from erg import draws
 from erg.draws import Rng
 from erg.energies.algebra import Path
 from erg.estimate import Estimate
-from erg.samplers import weights
-from erg.samplers.annealing import check_reference
-from erg.samplers.biased import refuse_bias
+from erg.samplers.annealing import weights
+from erg.samplers.annealing.biased import refuse_bias
+from erg.samplers.annealing.importance import check_reference
+from erg.samplers.annealing.path_chains import Kernels, PathChains, begin, kernel_at, moved, refreshed
 from erg.samplers.chain import prepare, sampling
-from erg.samplers.path_chains import Kernels, PathChains, begin, kernel_at, moved, refreshed
 
 _HALVINGS = 60
 

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from erg.draws import Replay
 from erg.roles import EnergyLike, Kernel
-from erg.samplers import products, strided
+from erg.samplers.compilation import products, strided
 
 
 class Program(NamedTuple):

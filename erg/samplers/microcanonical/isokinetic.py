@@ -32,7 +32,7 @@ from torch import Tensor
 
 from erg import rows
 from erg.roles import EnergyLike, Evaluated
-from erg.samplers.hamiltonian import slope
+from erg.samplers.hamiltonian.hmc import slope
 from erg.samplers.rules import precise
 
 OUTER = 0.1931833275037836

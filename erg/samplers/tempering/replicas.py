@@ -26,11 +26,19 @@ from erg import draws, rows
 from erg.draws import Grouped, Rng
 from erg.energies.repeated import repeated
 from erg.roles import Adaptive, EnergyLike, Kernel
-from erg.samplers.annealed import Annealed
-from erg.samplers.ladder import equalised, rungs_of
 from erg.samplers.parallel import Parallel
-from erg.samplers.rescaling import Change, Tempered, changed, energies_of, refuse_inside, rescaling, scale_at
 from erg.samplers.rules import support_of
+from erg.samplers.tempering.annealed import Annealed
+from erg.samplers.tempering.ladder import equalised, rungs_of
+from erg.samplers.tempering.rescaling import (
+    Change,
+    Tempered,
+    changed,
+    energies_of,
+    refuse_inside,
+    rescaling,
+    scale_at,
+)
 from erg.support import Real, Support
 
 

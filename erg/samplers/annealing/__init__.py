@@ -1,0 +1,1 @@
+"""From a known law to another along a path, with weights: partition functions."""

@@ -1,0 +1,1 @@
+"""Kernels for bits, spins and categories."""

@@ -1,0 +1,1 @@
+"""Kernels with momentum: HMC, NUTS and underdamped Langevin."""

@@ -1,0 +1,1 @@
+"""Kernels of constant speed: MCLMC and MAMS."""

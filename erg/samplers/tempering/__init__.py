@@ -1,0 +1,1 @@
+"""Several temperatures: at once, up and down, or falling."""

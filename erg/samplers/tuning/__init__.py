@@ -1,0 +1,1 @@
+"""Warm-up: settings that suit an energy."""
