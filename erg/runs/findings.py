@@ -13,9 +13,7 @@ from erg.files import write_atomically, write_json
 from erg.roles import Kernel
 from erg.runs.diagnosis import Diagnosis
 from erg.runs.model import Model
-from erg.samplers.hamiltonian.underdamped import Underdamped
 from erg.samplers.langevin import Descent, ImageLangevin, temperature
-from erg.samplers.rules import Unadjusted
 
 TONES = {
     Outcome.CONVERGED: "good",
@@ -74,7 +72,7 @@ def law(kernel: Kernel) -> str:
             return f"the law that this kernel keeps, which is the model's at temperature {level:.3g} at best"
         if isinstance(part, Descent):
             return "the law that descent ends in, which is that of its starts"
-    if any(isinstance(part, Unadjusted | Underdamped) for part in parts):
+    if any(isinstance(part, Kernel) and not part.invariant for part in parts):
         return "the model, up to the bias of an unadjusted kernel"
     return "the model"
 

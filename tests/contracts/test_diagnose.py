@@ -13,7 +13,7 @@ from erg.data import load
 from erg.evaluation.regions import regions_of
 from erg.report import write_report
 from erg.runs.findings import law
-from erg.samplers import Compiled, Scheduled, descent, mala, sgld, ula
+from erg.samplers import Compiled, Scheduled, descent, mala, mclmc, sgld, ula
 from erg.samplers.schedules import Constant
 from tests.contracts import diagnosed
 from tests.contracts.commands import contents, erg, refusal
@@ -201,6 +201,7 @@ def test_regions_are_the_classes_of_digits_and_clusters_of_other_data():
 def test_what_samples_are_draws_of_depends_on_the_kernel():
     assert law(mala(0.1)) == law(Compiled(mala(0.1))) == "the model"
     assert "bias of an unadjusted kernel" in law(ula(0.1))
+    assert "bias of an unadjusted kernel" in law(Compiled(mclmc(0.1, 1.0)))
     assert "temperature 1.25e-06" in law(Compiled(sgld(10.0, 0.005)))
     assert "temperature 1.25e-06" in law(Scheduled(sgld(10.0, 0.005), {"noise": Constant(0.1)}))
     assert "descent" in law(descent(0.1))
