@@ -65,6 +65,7 @@ def warmup(
         Carlo, arXiv:1111.4246
 
     Example:
+        >>> import torch
         >>> from erg.energies import Gaussian
         >>> from erg.samplers import advance, mala
         >>> energy = Gaussian(torch.zeros(2), torch.tensor([1e-4, 1.0]))

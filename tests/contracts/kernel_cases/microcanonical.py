@@ -6,9 +6,9 @@ KERNELS = {
     "mclmc": mclmc(0.3, 2.0),
     "MCLMC": MCLMC(),
     "mams": mams(0.4, 1.6),
-    "MAMS": MAMS(length=1.6),
+    "MAMS": MAMS(step_size=0.4),
     "Compiled-mclmc": Compiled(mclmc(0.3, 2.0)),
-    "Parallel-MAMS": Parallel(MAMS(length=1.8), threads=2),
+    "Parallel-MAMS": Parallel(MAMS(step_size=0.4), threads=2),
 }
 EXACT = {name for name in KERNELS if "mams" in name.lower()}
 DETERMINISTIC: set[str] = set()
