@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 PIP     = $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench bench-samplers clean
 
 $(VENV)/.erg: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,7 +33,7 @@ test-all: test
 $(PEERS)/.peers: constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torch
-	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torchebm==0.8.9 ebmkit==0.16.0
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torchebm==0.8.9 ebmkit==0.16.0 blackjax==1.7.1
 	touch $@
 
 # Each row is skipped when its result exists: `make bench FORCE=--force` measures all again.
@@ -42,6 +42,22 @@ bench: $(VENV)/.erg $(PEERS)/.peers
 	$(BIN)/python -m benchmarks.langevin_mlp $(FORCE)
 	$(BIN)/python -m benchmarks.memory $(FORCE)
 	$(BIN)/python -m benchmarks.tables
+
+TARGETS  := banana gaussian brownian rosenbrock two-modes funnel
+SAMPLERS := nuts mams mclmc mala underdamped
+LOG_Z    := gaussian-2 gaussian-16 gaussian-64 gaussian-256 ising rbm
+
+# The samplers' rows, on one thread; hours in all, and each row is skipped when its result exists.
+bench-samplers: $(VENV)/.erg $(PEERS)/.peers
+	set -e; export OMP_NUM_THREADS=1; \
+	for target in $(TARGETS); do for sampler in $(SAMPLERS); do \
+	    $(BIN)/python -m benchmarks.low_error $$target $$sampler $(FORCE); done; done; \
+	for algorithm in hmc nuts mclmc; do for target in rosenbrock-2 gaussian-100; do \
+	    $(BIN)/python -m benchmarks.ess $$algorithm $$target $(FORCE); done; done; \
+	for row in $(LOG_Z); do $(BIN)/python -m benchmarks.partition $$row $(FORCE); done; \
+	$(BIN)/python -m benchmarks.replica_exchange $(FORCE); \
+	$(BIN)/python -m benchmarks.many_chains $(FORCE); \
+	$(BIN)/python -m benchmarks.samplers
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
