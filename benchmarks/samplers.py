@@ -1,6 +1,7 @@
 """docs/results/samplers.md from the measured rows of `make bench-samplers`: python -m benchmarks.samplers."""
 
 import json
+import re
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def main() -> None:
     """Write the page; rows that were not measured are left out of their tables."""
     parts = ["# Samplers", "Measured by `make bench-samplers`; each row is one command.", _costs()]
     for tables in (low_error, ess, partition):
-        parts.append(tables.table().replace("# ", "## ", 1).strip())
+        parts.append(re.sub(r"^#", "##", tables.table(), flags=re.MULTILINE).strip())
     for name, words in (("replica_exchange", _replicas), ("many_chains", section)):
         path = RESULTS / f"{name}.json"
         parts.append(words(json.loads(path.read_text())) if path.exists() else f"## {name}\n\nNot measured yet.")
