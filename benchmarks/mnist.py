@@ -165,6 +165,11 @@ def _page(result: dict[str, Any]) -> str:
     )
 
 
+def _classifier(result: dict[str, Any]) -> str:
+    classifier = result["evaluation"]["classifier"]
+    return f"`{classifier['name']}` (sha256 {classifier['sha256'][:12]})"
+
+
 def _thinned(looks: list[dict[str, float]]) -> list[dict[str, float]]:
     """At most about a dozen, the first and the last among them."""
     every = max(1, len(looks) // 12)
