@@ -151,7 +151,13 @@ def _page(result: dict[str, Any]) -> str:
             "Looks during training judge 256 samples of 256 steps from noise, so their Frechet distance is larger "
             "than that of the evaluation below, and so is its floor.",
             *(
-                ["", "At the end, `erg evaluate`:", "", "| figure | value | floor |", "|---|---|---|"]
+                [
+                    "",
+                    f"At the end, `erg evaluate`, in the features of {_classifier(result)}:",
+                    "",
+                    "| figure | value | floor |",
+                    "|---|---|---|",
+                ]
                 if figures
                 else []
             ),
