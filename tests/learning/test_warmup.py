@@ -23,6 +23,13 @@ def test_the_wanted_acceptance_is_reached_at_any_scale_and_dimension(name, devia
     assert abs(acceptance - tuning_of(kernel).acceptance) < 0.05
 
 
+def test_another_acceptance_can_be_wanted(rng):
+    energy = Gaussian.standard(5)
+    x = energy.exact_samples(64, rng)
+    kernel = warmup(hmc(0.1, 3), energy, x, 200, rng, acceptance=0.95)
+    assert abs(advance(kernel, energy, x, 60, rng)[1].mean() - 0.95) < 0.02
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_scale_of_a_badly_scaled_law_is_right(name, rng):
     deviations = torch.logspace(-1.5, 1.5, 10)

@@ -6,7 +6,7 @@ this is repeated when it is used. How a step size, a scale and the length of tra
 """
 
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -32,6 +32,7 @@ def warmup(
     rng: Rng = None,
     *,
     mass: bool = True,
+    acceptance: float | None = None,
 ) -> Kernel:
     """A kernel of the same kind, tuned to an energy by running chains. Its chains are discarded.
 
@@ -55,9 +56,11 @@ def warmup(
         steps: How many transitions, all told.
         rng: The only source of randomness when given; torch's global generator otherwise.
         mass: Whether the scale of the entries is learned, too.
+        acceptance: The mean acceptance to tune for, instead of the algorithm's own. Laws with narrow places, a
+            banana or a funnel, are sampled better at 0.95 than at the usual 0.8.
 
     Raises:
-        ValueError: If there are no chains or no steps, or no proposal was accepted however small the step.
+        ValueError: If there are no chains or no steps, `acceptance` is not between 0 and 1, or no proposal was accepted however small the step.
         TypeError: If the kernel makes every move it proposes: there is no acceptance then.
 
     References:
@@ -82,28 +85,42 @@ def warmup(
     energy, x = prepare(energy, x)
     if not len(x):
         raise ValueError(f"warmup needs at least one chain, but got shape {tuple(x.shape)}; pass where they start.")
+    if acceptance is not None and not 0 < acceptance < 1:
+        raise ValueError(f"warmup tunes for an acceptance between 0 and 1, but got {acceptance}; 0.95 is a high one.")
     with sampling(energy):
-        return _warmed(kernel, energy, x, steps, rng, mass)[0]
+        return _warmed(kernel, energy, x, steps, rng, _Wish(mass, acceptance))[0]
 
 
-def _warmed(kernel: Kernel, energy: EnergyLike, x: Tensor, steps: int, rng: Rng, mass: bool) -> tuple[Kernel, Tensor]:
+class _Wish(NamedTuple):
+    """What the caller wants of warm-up."""
+
+    mass: bool
+    acceptance: float | None
+
+
+def _warmed(
+    kernel: Kernel, energy: EnergyLike, x: Tensor, steps: int, rng: Rng, wish: _Wish
+) -> tuple[Kernel, Tensor]:
     """The tuned kernel, and where its chains ended; `x` itself if nothing was run."""
     tuning = tuning_of(kernel)
     if tuning is not None:
-        return Windows(kernel, tuning, energy, x, rng, mass=mass and _has_scale(energy, x)).tuned(steps)
+        tuning = tuning if wish.acceptance is None else tuning._replace(acceptance=wish.acceptance)
+        return Windows(kernel, tuning, energy, x, rng, mass=wish.mass and _has_scale(energy, x)).tuned(steps)
     if isinstance(kernel, Preconditioned):
         scale = kernel.scale.to(x.dtype)
-        inner, z = _warmed(kernel.kernel, Scaled(energy, kernel.scale), x / scale, steps, rng, False)
+        inner, z = _warmed(
+            kernel.kernel, Scaled(energy, kernel.scale), x / scale, steps, rng, wish._replace(mass=False)
+        )
         return replace(kernel, kernel=inner), z * scale
     if isinstance(kernel, WithReplicas):
-        return _with_part(kernel, "kernel", _warmed(kernel.kernel, energy, x[:, 0], steps, rng, mass)[0]), x
+        return _with_part(kernel, "kernel", _warmed(kernel.kernel, energy, x[:, 0], steps, rng, wish)[0]), x
     share = steps - steps // 2 if isinstance(kernel, Adaptive) else steps
     start = x
     for name, part in _parts(kernel).items():
-        inner, x = _warmed(part, energy, x, share, rng, mass)
+        inner, x = _warmed(part, energy, x, share, rng, wish)
         kernel = kernel if inner is part else _with_part(kernel, name, inner)
     if isinstance(kernel, Adaptive):
-        learn = mass and not _parts(kernel) and _has_scale(energy, x)
+        learn = wish.mass and not _parts(kernel) and _has_scale(energy, x)
         return _self_tuned(kernel, energy, x, steps if x is start else steps // 2, rng, learn)
     return kernel, x
 
