@@ -60,7 +60,8 @@ def warmup(
             banana or a funnel, are sampled better at 0.95 than at the usual 0.8.
 
     Raises:
-        ValueError: If there are no chains or no steps, `acceptance` is not between 0 and 1, or no proposal was accepted however small the step.
+        ValueError: If there are no chains or no steps, `acceptance` is not between 0 and 1, or no proposal was
+            accepted however small the step.
         TypeError: If the kernel makes every move it proposes: there is no acceptance then.
 
     References:
