@@ -16,9 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.conditions import conditions
+from benchmarks.conditions import conditions, in_words
 from erg.files import write_json, write_text
 from erg.runs.config import resolve
 from erg.runs.evaluation import evaluate_run
@@ -95,18 +93,18 @@ def _table() -> str:
         "# Ablations on 8x8 digits",
         "",
         f"The recipe `digits` for {STEPS} updates without the divergence guard, seeds {SEEDS.start} to "
-        f"{SEEDS.stop - 1}, {torch.get_num_threads()} thread(s). Each row: `python -m benchmarks.ablations VARIANT`; "
+        f"{SEEDS.stop - 1}. Each row: `python -m benchmarks.ablations VARIANT`; "
         "this table: `python -m benchmarks.ablations table`. Figures are the mean over seeds ± their standard "
         "deviation; lower Frechet distance and class KL, higher confidence and AUROC are better.",
         "",
         f"| variant | what | diverged | {' | '.join(FIGURES)} | CPU seconds |",
         f"|---|---|---|{'---|' * len(FIGURES)}---|",
     ]
-    for variant in VARIANTS:
-        path = RESULTS / f"{variant}.json"
-        if path.exists():
-            lines.append(_row(json.loads(path.read_text())))
-    return "\n".join(lines) + "\n"
+    paths = [RESULTS / f"{variant}.json" for variant in VARIANTS]
+    results = [json.loads(path.read_text()) for path in paths if path.exists()]
+    lines += [_row(result) for result in results]
+    conditions_of_all = sorted({in_words(result) for result in results})
+    return "\n".join([*lines, "", *conditions_of_all]) + "\n"
 
 
 def _row(result: dict[str, Any]) -> str:

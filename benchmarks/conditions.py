@@ -23,11 +23,12 @@ def conditions() -> dict[str, Any]:
 
 
 def in_words(result: dict[str, Any]) -> str:
-    """The command of a result and its conditions, as far as the result names them, in one sentence."""
-    parts = [f"`{result['command']}`", result["date"]]
+    """The command of a result and its conditions, in one sentence, as far as the result names them."""
+    parts = [f"`{result['command']}`"] if "command" in result else []
+    parts += [result["date"]]
     parts += [result["processor"]] if "processor" in result else []
     parts += [f"{result[unit]} {unit}" for unit in ("cores", "threads") if unit in result]
-    parts += [f"seed {result['seed']}"]
+    parts += [f"seed {result['seed']}"] if "seed" in result else []
     parts += [f"{result['rounds']} rounds of {result['steps']} steps in turn"] if "rounds" in result else []
     versions = {**result["versions"], **result.get("peers", {})}
     return f"{', '.join(parts)}; {', '.join(f'{name} {number}' for name, number in versions.items())}."
