@@ -7,8 +7,17 @@ from erg.energies.energy import Energy, as_energy
 from erg.roles import EnergyLike
 
 
+class _Calls:
+    """Numbers that are no part of what the energy is: a compiled step need not be compiled again when they change."""
+
+    __slots__ = ("gradients", "values")
+
+    def __init__(self) -> None:
+        self.gradients = self.values = 0
+
+
 class Counted(Energy):
-    """The same energy; counts how often it is asked.
+    """The same energy; counts how often it is asked. A compiled step does not ask: count with the kernel inside.
 
     Attributes:
         gradients: Calls with gradients switched on: each is one forward and, in `evaluate`, one backward pass.
@@ -27,8 +36,25 @@ class Counted(Energy):
         super().__init__()
         self.energy = as_energy(energy)
         self.support = self.energy.support
-        self.gradients = 0
-        self.values = 0
+        self._calls = _Calls()
+
+    @property
+    def gradients(self) -> int:
+        """Calls with gradients switched on."""
+        return self._calls.gradients
+
+    @gradients.setter
+    def gradients(self, count: int) -> None:
+        self._calls.gradients = count
+
+    @property
+    def values(self) -> int:
+        """Calls without."""
+        return self._calls.values
+
+    @values.setter
+    def values(self, count: int) -> None:
+        self._calls.values = count
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""

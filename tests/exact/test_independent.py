@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from erg.energies import Counted, Gaussian, Independent, Uniform, evaluate
-from erg.samplers import mala, random_walk, sample
+from erg.samplers import Compiled, mala, random_walk, sample
+from erg.samplers.compilation import compiled
 from erg.support import Binary, Box, OneHot, Real, Spin
 
 LOGITS = torch.tensor([[0.3, -1.2, 0.8], [1.5, 0.1, -0.4]], dtype=torch.float64)
@@ -60,3 +61,11 @@ def test_counted_counts_gradients_and_values_apart():
     sample(random_walk(0.3), energy, torch.zeros(4, 2), 5)
     assert (energy.gradients, energy.values) == (8, 6)
     assert energy.support == Real()
+
+
+def test_counting_does_not_compile_again():
+    compiled._steps.clear()
+    kernel, energy, x = Compiled(mala(0.3)), Counted(Gaussian.standard(2)), torch.zeros(4, 2)
+    for _ in range(3):
+        sample(kernel, energy, x, 3)
+    assert len(compiled._steps) == 1
