@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from erg.draws import Rng
-from erg.energies.algebra import Given
-from erg.energies.energy import Energy, as_energy
-from erg.negatives.conditions import one_a_row
+from erg.energies.energy import as_energy
+from erg.energies.repeated import repeated
 from erg.roles import EnergyLike, Negatives
 
 
@@ -34,11 +32,5 @@ class Repeated(Negatives):
 
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
         """`times` negatives per data row, shape (times * batch, *event)."""
-        return self.negatives(several(energy, self.times), x.repeat_interleave(self.times, 0), rng)
-
-
-def several(energy: EnergyLike, times: int) -> Energy:
-    """The energy of `times` consecutive states for each row: conditions are repeated with their rows."""
-    if isinstance(energy, Given) and one_a_row(energy.y):
-        return energy.energy.given(torch.as_tensor(energy.y).repeat_interleave(times, 0))
-    return as_energy(energy)
+        of_each = repeated(as_energy(energy), self.times, event=x.ndim - 1)
+        return self.negatives(of_each, x.repeat_interleave(self.times, 0), rng)

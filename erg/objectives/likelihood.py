@@ -16,7 +16,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.energies.energy import as_energy, check_energies
-from erg.negatives import several
+from erg.energies.repeated import repeated
 from erg.objectives.penalties import Penalties, penalise
 from erg.roles import EnergyLike, Loss, Negatives, Objective
 
@@ -60,7 +60,7 @@ class MaximumLikelihood(Objective):
             )
         energy = as_energy(energy)
         model = self.negatives(energy, batch, rng).detach()
-        of_model = several(energy, len(model) // len(batch))
+        of_model = repeated(as_energy(energy), len(model) // len(batch), event=batch.ndim - 1)
         phases = Phases(batch, model, check_energies(energy(batch), batch), check_energies(of_model(model), model))
         data_mean, model_mean = phases.energy_data.mean(), phases.energy_model.mean()
         penalty, penalty_terms = penalise(self.penalties, energy, phases)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from erg import rows
 from erg.energies.energy import Energy
-from erg.negatives import several
+from erg.energies.repeated import repeated
 
 if TYPE_CHECKING:
     from erg.objectives.likelihood import Phases
@@ -52,7 +52,7 @@ class Gradient(Penalty):
     def __call__(self, energy: Energy, phases: "Phases") -> Float[Tensor, ""]:
         """The penalty, differentiable, in squared nats per squared unit of x."""
         data, model = (x.detach().requires_grad_() for x in (phases.data, phases.model))
-        of_model = several(energy, len(model) // len(data))
+        of_model = repeated(energy, len(model) // len(data), event=data.ndim - 1)
         gradients = torch.autograd.grad(energy(data).sum() + of_model(model).sum(), (data, model), create_graph=True)
         return torch.cat([rows.total(gradient.square()) for gradient in gradients]).mean()
 

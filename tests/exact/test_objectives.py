@@ -143,6 +143,14 @@ def test_each_negative_is_scored_under_the_condition_of_its_row(times, rng):
     assert terms["energy/data"] == terms["energy/model"] == terms["penalty/gradient"] == 0
 
 
+def test_a_condition_inside_a_sum_goes_with_its_row_too(rng):
+    energy, y = Labelled(), torch.tensor([0, 1, 2, 1])
+    at_modes = energy.m[y][:, None]
+    objective = MaximumLikelihood(Fixed(at_modes.repeat_interleave(3, 0)))
+    terms = objective(energy.given(y) + Labelled().given(y), at_modes, rng).terms
+    assert terms["energy/data"] == terms["energy/model"] == 0
+
+
 def test_several_negatives_a_row_train_a_conditional_energy(rng):
     energy = Labelled()
     y = torch.arange(3).repeat(20)

@@ -3,7 +3,7 @@ r"""Microcanonical Monte Carlo with a Metropolis test: isokinetic trajectories t
 See `isokinetic` for the dynamics, and `microcanonical` for the version without a test.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -15,8 +15,9 @@ from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.hamiltonian.hmc import slope
 from erg.samplers.microcanonical import moments
-from erg.samplers.microcanonical.isokinetic import Flight, check_dimensions, fly, per_row, still, unit, work
+from erg.samplers.microcanonical.isokinetic import Flight, check_dimensions, fly, still, unit, work
 from erg.samplers.microcanonical.moments import Moments
+from erg.samplers.microcanonical.search import BLOCKS, first, fixed, lengthened, settings
 from erg.samplers.rules import check_support, choose
 from erg.support import Real
 
@@ -24,8 +25,7 @@ ACCEPTANCE = 0.9
 JITTER = 0.3
 # Isokinetic steps of a trajectory, at most: a row that has lost its way must not hold the others for ever.
 MOST = 1000
-# Blocks of the second half of the search, and the length in units of the autocorrelation length.
-BLOCKS = 8
+# The length in units of the autocorrelation length.
 REACH = 0.3
 
 
@@ -143,7 +143,7 @@ class MAMS(Kernel):
     def step(self, energy: EnergyLike, state: Tested, rng: Rng) -> tuple[Tested, Float[Tensor, " batch"]]:
         """One trajectory, one decision per row."""
         start = state.at
-        step_size, length = self._settings(state)
+        step_size, length = settings(self, state.search, state.x)
         flight = self._fly(energy, start, step_size, length, rng)
         probability = _probability(start, flight)
         accepted = draws.uniform(probability, rng) < probability
@@ -153,14 +153,7 @@ class MAMS(Kernel):
 
     def adapted(self, state: Tested) -> "MAMS":
         """The kernel with the step size and length that the rows of `state` found: their medians."""
-        if state.search is None:
-            return self
-        found = state.search
-        return replace(
-            self,
-            step_size=float(found.step_size.median()) if self.step_size is None else self.step_size,
-            length=float(found.length.median()) if self.length is None else self.length,
-        )
+        return fixed(self, state.search)
 
     def _fly(self, energy: EnergyLike, start: Evaluated, step_size: Tensor, length: Tensor, rng: Rng) -> Flight:
         u = draws.uniform(step_size, rng)
@@ -180,17 +173,9 @@ class MAMS(Kernel):
     def _start(self, x: Tensor) -> Search | None:
         if self.step_size is not None and self.length is not None:
             return None
-        size = x[:1].numel() ** 0.5 / 4
-        step_size = per_row(size if self.step_size is None else self.step_size, x)
-        length = 10 * step_size if self.length is None else per_row(self.length, x)
+        step_size, length = first(self, x)
         zero = torch.zeros_like(step_size)
         return Search(zero, step_size, length, zero, step_size.log(), moments.nothing(x))
-
-    def _settings(self, state: Tested) -> tuple[Tensor, Tensor]:
-        if state.search is not None:
-            return state.search.step_size, state.search.length
-        assert self.step_size is not None and self.length is not None  # or there would be a search
-        return per_row(self.step_size, state.x), per_row(self.length, state.x)
 
     def _learned(self, search: Search, x: Tensor, acceptance: Tensor, inside: Tensor) -> Search:
         """What a row knows after one more step; nothing changes when the search is over."""
@@ -201,23 +186,8 @@ class MAMS(Kernel):
             early, half, over = steps <= self.search // 5, steps == self.search // 2, steps == self.search
             search = _resized(search, acceptance, going_on, early=early, anew=half, over=over)
         if self.length is None:
-            search = self._lengthened(search, steps, x, going)
+            search = lengthened(search, steps, x, going, total=self.search, unit=REACH * search.length)
         return search._replace(steps=steps)
-
-    def _lengthened(self, search: Search, steps: Tensor, x: Tensor, going: Tensor) -> Search:
-        """A fifth of the search for the start to be forgotten, then the variances, then the autocorrelation."""
-        settled, half = self.search // 5, self.search // 2
-        block = (self.search - half) // BLOCKS
-        gathered = moments.gathered(search.moments, x, block=block, here=going & (steps > settled))
-        across = rows.total(moments.variance(gathered)).sqrt()
-        correlated = REACH * search.length * moments.correlation_time(gathered, block=block)
-        early = 10 * search.step_size
-        length = torch.where(going & (steps <= half), early, search.length)
-        length = torch.where(steps == half, across, length)
-        length = torch.where(steps == half + block * BLOCKS, correlated.clamp(across / 2, 4 * across), length)
-        length = torch.where(length > 0, length, early)  # a row that never moved has no variance
-        anew = moments.Moments(*(rows.where(steps == half, torch.zeros_like(part), part) for part in gathered))
-        return search._replace(length=length, moments=anew)
 
 
 def mams(

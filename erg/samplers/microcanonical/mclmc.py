@@ -5,7 +5,7 @@ direction makes it forget where it came from after a length L. See `isokinetic` 
 the version with a Metropolis test.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -17,8 +17,9 @@ from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.hamiltonian.hmc import slope
 from erg.samplers.microcanonical import moments
-from erg.samplers.microcanonical.isokinetic import Flight, check_dimensions, fly, per_row, refreshed, still, work
+from erg.samplers.microcanonical.isokinetic import Flight, check_dimensions, fly, refreshed, still, work
 from erg.samplers.microcanonical.moments import Moments
+from erg.samplers.microcanonical.search import BLOCKS, first, fixed, lengthened, settings
 from erg.samplers.rules import check_support, choose
 from erg.support import Real
 
@@ -26,8 +27,7 @@ from erg.support import Real
 ERROR = 5e-4
 # How many steps the estimate of the best step size remembers.
 MEMORY = 150
-# Blocks of the second half of the search, and L in units of the autocorrelation length.
-BLOCKS = 8
+# L in units of the autocorrelation length.
 FORGET = 0.4
 
 
@@ -137,7 +137,7 @@ class MCLMC(Kernel):
     def step(self, energy: EnergyLike, state: Gliding, rng: Rng) -> tuple[Gliding, Float[Tensor, " batch"]]:
         """Forget a little, fly one step."""
         start = state.at
-        step_size, length = self._settings(state)
+        step_size, length = settings(self, state.search, state.x)
         direction = refreshed(state.direction, draws.normal(state.direction, rng), (-step_size / length).exp())
         flight = fly(energy, Flight(start, direction, torch.zeros_like(step_size)), step_size)
         inside, good = start.energy.isfinite(), flight.finite
@@ -148,29 +148,14 @@ class MCLMC(Kernel):
 
     def adapted(self, state: Gliding) -> "MCLMC":
         """The kernel with the step size and length that the rows of `state` found: their medians."""
-        if state.search is None:
-            return self
-        found = state.search
-        return replace(
-            self,
-            step_size=float(found.step_size.median()) if self.step_size is None else self.step_size,
-            length=float(found.length.median()) if self.length is None else self.length,
-        )
+        return fixed(self, state.search)
 
     def _start(self, x: Tensor) -> Search | None:
         if self.step_size is not None and self.length is not None:
             return None
-        size = x[:1].numel() ** 0.5 / 4
-        step_size = per_row(size if self.step_size is None else self.step_size, x)
-        length = 10 * step_size if self.length is None else per_row(self.length, x)
+        step_size, length = first(self, x)
         zero = torch.zeros_like(step_size)
         return Search(zero, step_size, length, zero + torch.inf, zero, zero, moments.nothing(x))
-
-    def _settings(self, state: Gliding) -> tuple[Tensor, Tensor]:
-        if state.search is not None:
-            return state.search.step_size, state.search.length
-        assert self.step_size is not None and self.length is not None  # or there would be a search
-        return per_row(self.step_size, state.x), per_row(self.length, state.x)
 
     def _learned(self, search: Search, x: Tensor, good: Tensor, work: Tensor, inside: Tensor) -> Search:
         """What a row knows after one more step; nothing changes when the search is over."""
@@ -179,23 +164,8 @@ class MCLMC(Kernel):
         if self.step_size is None:
             search = _resized(search, work, good, going & inside, entries=x[0].numel() if len(x) else 1)
         if self.length is None:
-            search = self._lengthened(search, steps, x, going)
+            search = lengthened(search, steps, x, going, total=self.search, unit=FORGET * search.step_size)
         return search._replace(steps=steps)
-
-    def _lengthened(self, search: Search, steps: Tensor, x: Tensor, going: Tensor) -> Search:
-        """A fifth of the search for the start to be forgotten, then the variances, then the autocorrelation."""
-        settled, half = self.search // 5, self.search // 2
-        block = (self.search - half) // BLOCKS
-        gathered = moments.gathered(search.moments, x, block=block, here=going & (steps > settled))
-        across = rows.total(moments.variance(gathered)).sqrt()
-        correlated = FORGET * search.step_size * moments.correlation_time(gathered, block=block)
-        early = 10 * search.step_size
-        length = torch.where(going & (steps <= half), early, search.length)
-        length = torch.where(steps == half, across, length)
-        length = torch.where(steps == half + block * BLOCKS, correlated.clamp(across / 2, 4 * across), length)
-        length = torch.where(length > 0, length, early)  # a row that never moved has no variance
-        anew = moments.Moments(*(rows.where(steps == half, torch.zeros_like(part), part) for part in gathered))
-        return search._replace(length=length, moments=anew)
 
 
 def mclmc(
