@@ -9,7 +9,7 @@ from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel, Negatives
 from erg.samplers.chain import advance
 from erg.samplers.rules import support_of
-from erg.support import Box
+from erg.support import Box, Support
 
 
 class Chains(Negatives):
@@ -37,16 +37,20 @@ class Chains(Negatives):
 
     def _run(self, energy: EnergyLike, start: Tensor, x: Tensor, rng: Rng) -> Tensor:
         end, acceptance = advance(self.kernel, energy, start, self.steps, rng)
+        self._notice(support_of(energy), start, end, x, acceptance, rows.finite(end))
+        return end
+
+    def _notice(
+        self, support: Support, start: Tensor, end: Tensor, x: Tensor, acceptance: Tensor, finite: Tensor
+    ) -> None:
         self._monitor = {
             "chain/acceptance": acceptance.mean(),
-            "chain/finite": rows.finite(end).float().mean(),
+            "chain/finite": finite.float().mean(),
             "chain/moved": (end - start.detach()).abs().mean(),
         }
-        support = support_of(energy)
         if isinstance(support, Box):
             self._monitor["chain/saturated"] = _at_faces(end, support)
             self._monitor["data/saturated"] = _at_faces(x, support)
-        return end
 
 
 def _at_faces(x: Tensor, box: Box) -> Tensor:

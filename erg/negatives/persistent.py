@@ -11,7 +11,9 @@ from erg import draws, rows
 from erg.draws import Rng
 from erg.negatives.chains import Chains
 from erg.negatives.conditions import conditions
+from erg.negatives.ladders import ladder_of
 from erg.roles import EnergyLike, Kernel
+from erg.samplers.chain import prepare, sampling
 from erg.samplers.rules import support_of
 
 
@@ -24,6 +26,9 @@ class Persistent(Chains):
     that it is seen, but its slot restarts at noise. Positions are kept, never energies: those are
     stale after an update.
 
+    Of a kernel with replicas, as replica exchange, a slot holds the whole ladder, and the cold replica is the
+    negative: hot replicas go on from where they were, instead of from the cold one. A ladder restarts as a whole.
+
     Args:
         kernel: What moves the chains.
         steps: Transitions per call.
@@ -34,7 +39,8 @@ class Persistent(Chains):
             chain comes from a slot of its class.
 
     Raises:
-        ValueError: If `fresh` is not in [0, 1], or a size is not positive.
+        ValueError: If `fresh` is not in [0, 1], a size is not positive, or one step a call leaves replicas without
+            swaps.
 
     References:
         Tieleman (2008), Training restricted Boltzmann machines using approximations to the likelihood gradient
@@ -57,6 +63,12 @@ class Persistent(Chains):
                 "Persistent needs size >= 1, fresh in [0, 1] and no more classes than slots, but got "
                 f"size={size}, fresh={fresh}, classes={classes}."
             )
+        ladder = ladder_of(kernel)
+        if ladder is not None and ladder.replicas > 2 and steps < 2:
+            raise ValueError(
+                "Persistent offers swaps to even pairs of replicas at the first step of a call and to odd pairs at "
+                f"the second, but got steps=1 and {ladder.replicas} replicas; make two steps or more."
+            )
         self.size = size
         self.fresh = fresh
         self.dtype = dtype
@@ -71,22 +83,25 @@ class Persistent(Chains):
             ValueError: If there are more rows than slots, or the energy is one of other events or of another
                 support than the buffer was filled for.
         """
-        support = support_of(energy)
+        support, ladder = support_of(energy), ladder_of(self.kernel)
+        kept = tuple(x.shape[1:]) if ladder is None else (ladder.replicas, *x.shape[1:])
         if self.positions is None:
-            shape = (self.size, *x.shape[1:])
-            self.positions = support.initial(shape, rng, like=x).to(self.dtype)
+            self.positions = support.initial((self.size, *kept), rng, like=x).to(self.dtype)
             self._lives_on = repr(support)
-        self._check(x, repr(support))
+        self._check(x, kept, repr(support))
         self.positions = self.positions.to(x.device)
         slots = self._slots(energy, x, rng)
-        noise = support.initial(tuple(x.shape), rng, like=x)
+        noise = support.initial((len(x), *kept), rng, like=x)
         restart = draws.uniform(torch.empty(len(x), device=x.device), rng) < self.fresh
         start = rows.where(restart, noise, self.positions[slots].to(x.dtype))
-        end = self._run(energy, start, x, rng)
+        if ladder is None:
+            found = end = self._run(energy, start, x, rng)
+        else:
+            found, end = self._climb(ladder.kernel, energy, start, x, rng)
         # Judged as stored: a state that is finite in float32 may overflow a smaller dtype.
         stored = end.to(self.dtype)
         self.positions[slots] = rows.where(rows.finite(stored), stored, noise.to(self.dtype))
-        return end
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """The positions, empty before the first call."""
@@ -107,7 +122,17 @@ class Persistent(Chains):
         self.positions = None if positions is None else positions.to(self.dtype).clone()
         self._lives_on = state.get("support", "")
 
-    def _check(self, x: Tensor, support: str) -> None:
+    def _climb(self, kernel: Kernel, energy: EnergyLike, start: Tensor, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Where the cold replicas and where all replicas are after the steps."""
+        energy, start = prepare(energy, start)
+        with sampling(energy):
+            state, accepted = kernel.run(energy, kernel.init(energy, start), self.steps, rng)
+            # Held entries may differ from row to row, and have no axis for replicas.
+            cold = energy.complete(state.x[:, 0].contiguous())
+        self._notice(support_of(energy), start[:, 0], cold, x, accepted / self.steps, rows.finite(state.x))
+        return cold, state.x
+
+    def _check(self, x: Tensor, kept: tuple[int, ...], support: str) -> None:
         assert self.positions is not None
         if len(x) > self.size:
             raise ValueError(
@@ -119,10 +144,11 @@ class Persistent(Chains):
                 f"This buffer holds states of an energy on {self._lives_on}, but this energy lives on {support}; "
                 "use a new buffer."
             )
-        if self.positions.shape[1:] != x.shape[1:]:
+        if self.positions.shape[1:] != kept:
+            replicas = "" if kept == x.shape[1:] else f", of which the kernel has {kept[0]} replicas"
             raise ValueError(
                 f"This buffer holds states of shape {tuple(self.positions.shape[1:])}, but the batch has "
-                f"{tuple(x.shape[1:])}; use one buffer for each kind of data."
+                f"{tuple(x.shape[1:])}{replicas}; use one buffer for each kind of data and of kernel."
             )
 
     def _slots(self, energy: EnergyLike, x: Tensor, rng: Rng) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.negatives.chains import Chains
+from erg.negatives.ladders import accepting
 from erg.roles import EnergyLike, Negatives
 from erg.samplers.schedules import setting, with_setting
 from erg.samplers.tuning.tunable import tuning_of
@@ -29,7 +30,7 @@ class Tuned(Negatives):
     No energy is evaluated for that. What the chains report gets ``chain/step_size`` (or whatever the setting is
     called) beside it. The kernel of the negatives stays as it is; a factor of its setting is kept here. Where
     somebody else makes that setting smaller, as the guard does after a divergence, the correction goes no higher
-    from then on: it would undo the cut.
+    from then on: it would undo the cut. Of replica exchange, the cold replica is what is accepted often enough.
 
     Args:
         negatives: Chains. Wrappers go around: ``Every(Tuned(...), updates=2)``.
@@ -64,7 +65,7 @@ class Tuned(Negatives):
             raise ValueError(
                 f"Tuned needs a band between 0 and 1 and a positive rate, but got band={band} and rate={rate}."
             )
-        tuning = tuning_of(negatives.kernel)
+        tuning = tuning_of(accepting(negatives.kernel))
         if tuning is None:
             raise TypeError(
                 f"{type(negatives.kernel).__name__} has no setting that its acceptance tunes; "

@@ -12,7 +12,7 @@ import erg.negatives
 from erg.energies import Neural
 from erg.negatives import Every, FromData, FromNoise, Persistent, Repeated, Tuned
 from erg.roles import Negatives
-from erg.samplers import mala, random_walk, ula
+from erg.samplers import mala, random_walk, replica_exchange, ula
 from erg.support import Box
 from tests.contracts.buffers import (
     Diverging,
@@ -24,6 +24,7 @@ from tests.contracts.buffers import (
     stored_non_finite,
 )
 
+LADDER = (1.0, 2.0, 5.0)
 CASES = {
     "FromData": lambda kernel: FromData(kernel, steps=3),
     "FromNoise": lambda kernel: FromNoise(kernel, steps=3),
@@ -31,6 +32,8 @@ CASES = {
     "Repeated": lambda kernel: Repeated(Persistent(kernel, steps=3, size=20), times=2),
     "Every": lambda kernel: Every(FromNoise(kernel, steps=3), updates=2),
     "Tuned": lambda kernel: Tuned(Persistent(kernel, steps=3, size=20, fresh=0.3)),
+    "Persistent-replicas": lambda kernel: Persistent(replica_exchange(kernel, LADDER), steps=3, size=20, fresh=0.3),
+    "Tuned-replicas": lambda kernel: Tuned(Persistent(replica_exchange(kernel, LADDER), steps=3, size=20)),
     "Every-Persistent": lambda kernel: Every(Persistent(kernel, steps=3, size=20), updates=3),
 }
 every_case = pytest.mark.parametrize("name", CASES)
@@ -107,14 +110,16 @@ def test_what_is_noticed_is_detached_and_scalar(name, rng):
     assert negatives.monitor["chain/finite"] == 1
 
 
-@pytest.mark.parametrize("name", ["Persistent", "Every", "Every-Persistent", "Tuned"])
+@pytest.mark.parametrize(
+    "name", ["Persistent", "Every", "Every-Persistent", "Tuned", "Persistent-replicas", "Tuned-replicas"]
+)
 def test_a_saved_state_goes_on_as_if_nothing_had_happened(name):
     x, rng = torch.randn(6, 3, generator=seeded()), seeded(1)
     undisturbed, resumed = CASES[name](random_walk(0.1)), CASES[name](random_walk(0.1))
     for _ in range(4):
         undisturbed(flat, x, rng)
     parts = {"": (undisturbed, resumed)}
-    if name in ("Every-Persistent", "Tuned"):
+    if name in ("Every-Persistent", "Tuned", "Tuned-replicas"):
         parts["inner"] = (undisturbed.negatives, resumed.negatives)
     file = io.BytesIO()
     torch.save({part: old.state_dict() for part, (old, _) in parts.items()} | {"rng": rng.get_state()}, file)
