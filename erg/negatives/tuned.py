@@ -19,7 +19,7 @@ from torch import Tensor
 from erg.draws import Rng
 from erg.negatives.chains import Chains
 from erg.negatives.ladders import accepting
-from erg.roles import EnergyLike, Negatives
+from erg.roles import EnergyLike, Kernel, Negatives
 from erg.samplers.schedules import setting, with_setting
 from erg.samplers.tuning.tunable import tuning_of
 
@@ -85,6 +85,17 @@ class Tuned(Negatives):
         """What the chains noticed, and the setting that they ran with, on average over chains."""
         return self._monitor
 
+    @property
+    def factor(self) -> float:
+        """What the setting of the given kernel is multiplied by."""
+        return math.exp(self.log_factor)
+
+    @property
+    def corrected(self) -> Kernel:
+        """The kernel that the next call uses."""
+        given = self.negatives.kernel
+        return with_setting(given, self.tuning.setting, partial(mul, self.factor)) if self.log_factor != 0 else given
+
     def __call__(self, energy: EnergyLike, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
         """Negatives of the corrected kernel."""
         chains, name = self.negatives, self.tuning.setting
@@ -94,13 +105,12 @@ class Tuned(Negatives):
             self._ceiling = min(self._ceiling, self.log_factor)
         self._size = size
         # Only for this call: who looks after the kernel, the guard for example, finds the one that was given.
-        if self.log_factor != 0:
-            chains.kernel = with_setting(given, name, partial(mul, math.exp(self.log_factor)))
+        chains.kernel = self.corrected
         try:
             found = chains(energy, x, rng)
         finally:
             chains.kernel = given
-        used = torch.tensor(size * math.exp(self.log_factor))
+        used = torch.tensor(size * self.factor)
         self._monitor = {**chains.monitor, f"chain/{name}": used}
         self._correct(float(chains.monitor["chain/acceptance"]))
         return found

@@ -23,7 +23,14 @@ from erg.roles import Loss
 from erg.runs.config import with_batch_size
 from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder
-from erg.runs.model import build_energy, build_optimizer, export_model, sampling_kernel, use_threads
+from erg.runs.model import (
+    build_energy,
+    build_optimizer,
+    export_model,
+    sampling_kernel,
+    tuned_settings,
+    use_threads,
+)
 from erg.runs.recipe import LEAST, Recipe
 from erg.runs.stopping import stoppable
 from erg.runs.validation import Validation
@@ -244,8 +251,10 @@ class Experiment:
         return float(self._clipping.norm) if self.guard is None else self.guard.gradient_norm
 
     @property
-    def _step_size_factor(self) -> float:
-        return 1.0 if self.guard is None else self.guard.step_size_factor
+    def _steps(self) -> dict[str, Any]:
+        """What guard and `Tuned` have made of the recipe's step size by now."""
+        guarded = 1.0 if self.guard is None else self.guard.step_size_factor
+        return {"step_size_factor": guarded, "tuned": tuned_settings(self.recipe)}
 
     def _validate(self) -> None:
         if self.tracker is None:
@@ -253,9 +262,7 @@ class Experiment:
         kernel = sampling_kernel(self.recipe)
         if self.validation.look(self.step, self._smooth, kernel, seed=self.recipe.seed, tracker=self.tracker):
             self.folder.best.forget_figures()
-            self.checkpoints.save_best(
-                {"step": self.step, "energy": self._smooth.state_dict(), "step_size_factor": self._step_size_factor}
-            )
+            self.checkpoints.save_best({"step": self.step, "energy": self._smooth.state_dict()} | self._steps)
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -300,7 +307,7 @@ class Experiment:
         """Save and export; only between two updates, where the state is whole."""
         self._save()
         if self.engine.rank == 0:
-            export_model(self.folder, self._smooth, Domain.of(self.data), step_size_factor=self._step_size_factor)
+            export_model(self.folder, self._smooth, Domain.of(self.data), **self._steps)
 
     def _mark(self, status: str) -> None:
         """Say in run.json how things stand."""

@@ -1,6 +1,9 @@
 """From a recipe to an energy, and back from a run folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,14 @@ from erg.data import Dataset, load
 from erg.energies.energy import Energy
 from erg.energies.neural import Neural
 from erg.errors import UserError
+from erg.negatives import Tuned
 from erg.roles import Kernel
 from erg.runs.config import reopen
 from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder
 from erg.runs.recipe import Recipe
 from erg.samplers.chain import sample
+from erg.samplers.schedules import with_setting
 from erg.support import Support
 from erg.training.checkpoint import Checkpoints
 from erg.training.export import export_energy, load_energy, load_weights
@@ -119,7 +124,7 @@ def build_optimizer(recipe: Recipe, energy: Energy) -> torch.optim.Optimizer:
 
 
 def sampling_kernel(recipe: Recipe) -> Kernel:
-    """The kernel that the recipe samples with: its own, or the one of its negatives.
+    """The kernel that the recipe samples with: its own, or the one of its negatives as it is by now.
 
     Raises:
         UserError: If there is neither.
@@ -127,12 +132,26 @@ def sampling_kernel(recipe: Recipe) -> Kernel:
     if recipe.sampler.kernel is not None:
         return recipe.sampler.kernel
     for _, holder in reachable(recipe.objective):
+        if isinstance(holder, Tuned):
+            return holder.corrected
         if isinstance(getattr(holder, "kernel", None), Kernel):
             return holder.kernel
     raise UserError(f"Recipe {recipe.name} has no kernel to sample with; set sampler.kernel.")
 
 
-def export_model(folder: RunFolder, energy: Energy, domain: Domain, *, step_size_factor: float) -> None:
+def tuned_settings(recipe: Recipe) -> dict[str, float]:
+    """What `Tuned` multiplies a setting of the sampling kernel by, by its name; empty where nothing is tuned."""
+    for _, holder in reachable(recipe.objective):
+        if isinstance(holder, Tuned):
+            return {holder.tuning.setting: holder.factor}
+        if isinstance(getattr(holder, "kernel", None), Kernel):
+            break
+    return {}
+
+
+def export_model(
+    folder: RunFolder, energy: Energy, domain: Domain, *, step_size_factor: float, tuned: Mapping[str, float]
+) -> None:
     """Write the weights of a run, and what is needed to use them. Figures of former weights are removed.
 
     Args:
@@ -140,9 +159,12 @@ def export_model(folder: RunFolder, energy: Energy, domain: Domain, *, step_size
         energy: Its averaged energy.
         domain: What its rows are.
         step_size_factor: What the guard has made of the step size: the energy was shaped by chains that went so far.
+        tuned: What `Tuned` has made of a setting, see `tuned_settings`.
     """
     folder.forget_figures()
-    export_energy(folder.weights, energy, domain.to_json() | {"step_size_factor": step_size_factor})
+    export_energy(
+        folder.weights, energy, domain.to_json() | {"step_size_factor": step_size_factor, "tuned": dict(tuned)}
+    )
 
 
 def open_model(path: Path | str, *, trust: bool = False, best: bool = False) -> Model:
@@ -166,25 +188,28 @@ def open_model(path: Path | str, *, trust: bool = False, best: bool = False) -> 
         )
     recipe = reopen(folder.config, trust=trust).recipe
     use_threads(recipe)
-    found: list[tuple[Domain, float]] = []
+    found: list[tuple[Domain, float, dict[str, float]]] = []
 
     def build(config: dict[str, Any]) -> Energy:
         domain = Domain.from_json(config)
-        found.append((domain, float(config["step_size_factor"])))
+        found.append((domain, float(config["step_size_factor"]), config.get("tuned", {})))
         return build_energy(recipe, domain.shape, domain.support)
 
     advice = f"remove it, and `erg train --resume {path}` writes it again from the last checkpoint"
     energy = load_energy(folder.weights, build, advice=advice).requires_grad_(False)
-    domain, factor = found[0]
+    domain, factor, tuned = found[0]
     step = None
     if best:
         payload = _best(folder)
         step, factor = payload["step"], payload.get("step_size_factor", factor)
+        tuned = payload.get("tuned", tuned)
         load_weights(energy, payload["energy"], Checkpoints(folder.checkpoints).best, advice=LAST)
         folder = folder.best
     kernel = sampling_kernel(recipe)
     if recipe.sampler.kernel is None:
         kernel = scaled(kernel, factor)
+        for name, times in tuned.items():
+            kernel = with_setting(kernel, name, partial(mul, times))
     return Model(energy, recipe, kernel, domain, folder, step)
 
 
