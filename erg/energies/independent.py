@@ -5,7 +5,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import one_hot, softplus
+from torch.nn.functional import softplus
 
 from erg import draws, rows
 from erg.draws import Rng
@@ -100,6 +100,8 @@ class Independent(Energy):
         if isinstance(self.support, OneHot):
             # Gumbel noise turns a maximum into a draw; 1 - u is never 0.
             gumbel = -(-(1 - uniform).log()).log()
-            return one_hot((self.logits + gumbel).argmax(-1), self.logits.shape[-1]).to(uniform.dtype)
+            categories = torch.arange(self.logits.shape[-1], device=uniform.device)
+            # Not one_hot(), which looks at values: a compiled step cannot.
+            return ((self.logits + gumbel).argmax(-1, keepdim=True) == categories).to(uniform.dtype)
         low, high = self.support.values
         return torch.where(uniform < self.logits.sigmoid(), high, low).to(uniform.dtype)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from erg import draws, rows
+from erg.draws import Rng
 from erg.energies.energy import Energy, check_event
 
 
@@ -55,9 +56,7 @@ class DoubleWell(Energy):
         across = self.barrier * ((x[:, 0] / self.well).square() - 1).square()
         return across + x[:, 1:].square().sum(1) / 2
 
-    def exact_samples(
-        self, n: int, rng: torch.Generator | None = None, *, like: Tensor | None = None
-    ) -> Float[Tensor, "n dimensions"]:
+    def exact_samples(self, n: int, rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "n dimensions"]:
         """Independent draws by rejection, in the dtype and on the device of `like`."""
         x = draws.normal(_empty(like, n, self.dimensions), rng)
 
@@ -137,9 +136,7 @@ class Funnel(Energy):
         narrow = ((-v).exp() * rest.square().sum(1) + (self.dimensions - 1) * v) / 2
         return (v / self.scale).square() / 2 + narrow
 
-    def exact_samples(
-        self, n: int, rng: torch.Generator | None = None, *, like: Tensor | None = None
-    ) -> Float[Tensor, "n dimensions"]:
+    def exact_samples(self, n: int, rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "n dimensions"]:
         """Independent draws, in the dtype and on the device of `like`."""
         x = draws.normal(_empty(like, n, self.dimensions), rng)
         v = self.scale * x[:, :1]
@@ -183,13 +180,14 @@ class Rings(Energy):
         distance = (torch.linalg.vector_norm(x, dim=1, keepdim=True) - x.new_tensor(self.radii)) / self.width
         return -(-distance.square() / 2).logsumexp(1)
 
-    def exact_samples(
-        self, n: int, rng: torch.Generator | None = None, *, like: Tensor | None = None
-    ) -> Float[Tensor, "n 2"]:
+    def exact_samples(self, n: int, rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "n 2"]:
         """Independent draws by rejection, in the dtype and on the device of `like`."""
         template = _empty(like, n)
-        volumes = template.new_tensor([self._volume(radius) for radius in self.radii])
-        chosen = template.new_tensor(self.radii)[torch.multinomial(volumes, n, replacement=True, generator=rng)]
+        volumes = [self._volume(radius) for radius in self.radii]
+        below = torch.tensor(volumes, dtype=torch.float64, device=template.device).cumsum(0)
+        uniform = draws.uniform(template.double(), rng)
+        which = torch.searchsorted(below[:-1] / below[-1], uniform, right=True)
+        chosen = template.new_tensor(self.radii)[which]
         # A radius has density r exp(-(r - r_k)^2 / 2s^2). Its mode m gives r <= m exp(r / m - 1), and the product
         # with that bound is a normal law around m.
         mode = (chosen + (chosen.square() + 4 * self.width**2).sqrt()) / 2
@@ -251,9 +249,7 @@ class Rosenbrock(Energy):
         first, second = x[:, ::2], x[:, 1::2]
         return (self.along * (first - 1).square() + self.across * (second - first.square()).square()).sum(1)
 
-    def exact_samples(
-        self, n: int, rng: torch.Generator | None = None, *, like: Tensor | None = None
-    ) -> Float[Tensor, "n dimensions"]:
+    def exact_samples(self, n: int, rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "n dimensions"]:
         """Independent draws, in the dtype and on the device of `like`."""
         noise = draws.normal(_empty(like, n, self.dimensions), rng)
         first = 1 + noise[:, ::2] / math.sqrt(2 * self.along)
@@ -261,9 +257,7 @@ class Rosenbrock(Energy):
         return torch.stack([first, second], dim=2).flatten(1)
 
 
-def _rejection(
-    propose: Callable[[Tensor], tuple[Tensor, Tensor]], like: Tensor, rng: torch.Generator | None
-) -> Tensor:
+def _rejection(propose: Callable[[Tensor], tuple[Tensor, Tensor]], like: Tensor, rng: Rng) -> Tensor:
     """One accepted proposal per entry. `propose` gives candidates and the logs of their acceptance probabilities."""
     accepted = torch.empty_like(like)
     pending: Bool[Tensor, " n"] = torch.ones_like(like, dtype=torch.bool)

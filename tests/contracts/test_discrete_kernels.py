@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from erg import draws, rows
-from erg.energies import Gaussian, Independent, Neural, Uniform
+from erg.energies import Gaussian, GaussianMixture, Independent, Neural, Uniform
 from erg.energies.energy import Energy
 from erg.samplers import (
     AutomaticCycles,
@@ -291,6 +291,26 @@ def test_independence_refuses_other_shapes_and_laws_without_samples():
         sample(independence(Gaussian.standard(2)), on(Real()), torch.ones(4, 3), 1)
     with pytest.raises(TypeError, match=r"exact_samples|Samplable"):
         independence(on(Real()))
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        Gaussian.isotropic(torch.zeros(3), variance=2.0),
+        GaussianMixture.isotropic(torch.tensor([[-2.0, 0.0], [2.0, 1.0]]), weights=torch.tensor([1.0, 3.0])),
+        Uniform((2,), Box(-1.0, 1.0)),
+        Independent(torch.tensor([0.5, -1.0, 2.0]), Spin()),
+        Independent(torch.randn(2, 3, generator=seeded()), OneHot()),
+    ],
+    ids=str,
+)
+def test_independence_compiles(reference):
+    kernel, energy, x = independence(reference), on(reference.support), reference.exact_samples(64, seeded())
+    state = run(Compiled(kernel), energy, x, 1, seeded())[0][0]
+    assert type(state.bound).__name__ == "Bound", state.bound
+    ends = [sample(each, energy, x, 6, seeded(1)) for each in (kernel, Compiled(kernel))]
+    torch.testing.assert_close(*ends)
+    assert not torch.equal(ends[0], x)
 
 
 @pytest.mark.parametrize("name", ["dmala", "dula", "gwg", "gibbs", "acs", "CyclicalLangevin"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import erg.energies
+from erg import draws
 from erg.energies import (
     Clamped,
     Counted,
@@ -211,6 +212,16 @@ class TestKnownTarget:
         assert x.shape == (50, 2)
         assert torch.equal(x, energy.exact_samples(50, torch.Generator().manual_seed(5)))
         assert len(x.unique(dim=0)) == 50
+
+    def test_an_exact_sample_is_made_of_the_noise_of_its_row(self, make: Callable[[], Energy]) -> None:
+        energy = make()
+        if isinstance(energy, MuellerBrown):
+            pytest.skip("no exact sampler is known for this surface")
+        record = draws.Record(torch.Generator().manual_seed(5))
+        x = energy.exact_samples(50, record)
+        noise = draws.repeat(record.draws, torch.Generator().manual_seed(5))
+        assert torch.equal(energy.exact_samples(50, draws.Replay(noise)), x)
+        assert torch.equal(energy.exact_samples(50, draws.Replay([drawn.flip(0) for drawn in noise])), x.flip(0))
 
 
 class TestWrongParameters:
