@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from erg.draws import Rng
 from erg.energies.energy import Energy, as_energy
@@ -106,13 +106,18 @@ def sampling(energy: Energy) -> Iterator[None]:
     training = [module for module in energy.modules() if module.training]
     trainable = [parameter for parameter in energy.parameters() if parameter.requires_grad]
     for module in training:
-        module.training = False
+        _set_training(module, False)
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
         for module in training:
-            module.training = True
+            _set_training(module, True)
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+def _set_training(module: nn.Module, value: bool) -> None:
+    # nn.Module's own way looks for parameters and buffers of that name first, at every step of a chain.
+    object.__setattr__(module, "training", value)

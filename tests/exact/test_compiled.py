@@ -1,5 +1,7 @@
 """Compiled and low-precision kernels against the kernels inside them; rewritten convolutions against torch."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ from erg.samplers import (
     sgld,
     ula,
 )
-from erg.samplers.compilation import compiled, products, strided
+from erg.samplers.compilation import compiled, finite, products, strided
 from erg.samplers.compilation.compiled import Bound, Eager
 from erg.samplers.compilation.fingerprint import Fingerprint
 
@@ -255,3 +257,12 @@ def test_fingerprints_tell_what_a_graph_would_fix():
     assert Fingerprint(nn.SiLU()).exact != Fingerprint(nn.Tanh()).exact
     assert Fingerprint(nn.LeakyReLU(0.1)).exact != Fingerprint(nn.LeakyReLU(0.2)).exact
     assert Fingerprint(True).exact != Fingerprint(1).exact
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
+@pytest.mark.parametrize("values", [(), (0.0, 0.0, 0.0), (1.0, 2.0, -3.0), (None, 5.0, None)])
+def test_numbers_that_are_not_finite_are_replaced_as_torch_does(dtype, values):
+    special = [-math.inf, math.inf, math.nan] if dtype.is_floating_point else []
+    x = torch.tensor([-2.0, 0.0, 3.0, *special]).to(dtype)
+    assert torch.equal(finite.nan_to_num(x, *values), torch.nan_to_num(x, *values))
+    assert torch.equal(finite.isnan(x), torch.isnan(x))

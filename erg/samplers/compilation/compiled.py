@@ -146,7 +146,7 @@ class Bound:
         """
         tensors, noise = flatten(inner), self._step.draws
         values = self._values
-        accepted: Any = 0.0
+        accepted: Any = None
         with torch.no_grad():
             if energy is not None and steps >= _LONG:
                 burst = self._step.burst(self.kernel, energy, inner, self._weights)
@@ -155,12 +155,12 @@ class Bound:
                     for _ in range(steps // _BURST):
                         drawn = draws.repeat(noise * _BURST, rng)
                         *tensors, acceptance = burst.body(*prepared, *tensors, *values, *drawn)
-                        accepted = accepted + acceptance
+                        accepted = acceptance if accepted is None else accepted + acceptance
                     steps %= _BURST
             for _ in range(steps):
                 drawn = draws.repeat(noise, rng)
                 *tensors, acceptance = self._step.program.body(*self._prepared, *tensors, *values, *drawn)
-                accepted = accepted + acceptance
+                accepted = acceptance if accepted is None else accepted + acceptance
         return restore(inner, iter(tensors)), accepted
 
 

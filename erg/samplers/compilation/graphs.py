@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from erg.draws import Replay
 from erg.roles import EnergyLike, Kernel
-from erg.samplers.compilation import products, strided
+from erg.samplers.compilation import finite, products, strided
 
 
 class Program(NamedTuple):
@@ -104,7 +104,7 @@ def build(
     device = leaves[0].device
     values = as_inputs(settings(kernel), device)
     fused = device.type != "cpu" or has_compiler()
-    rewritten = strided.DECOMPOSITIONS | (products.DECOMPOSITIONS if fused else {})
+    rewritten = strided.DECOMPOSITIONS | (products.DECOMPOSITIONS | finite.DECOMPOSITIONS if fused else {})
     with torch.no_grad():
         graph = make_fx(step, decomposition_table=rewritten)(leaves, values, noise)
         prepare, body = _split(graph, weights)
