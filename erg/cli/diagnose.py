@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from erg.runs.model import Model
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+KERNELS = ("own", "hmc", "mala", "mams", "nuts")
 
 
 def run(arguments: list[str]) -> int:
@@ -20,14 +21,22 @@ def run(arguments: list[str]) -> int:
         "diagnose",
         "Run long chains of a run's own kernel from held-out data and from noise, and say whether they meet: whether "
         "samples are draws from the model, or short-run samples that longer chains would leave.",
-        "  erg diagnose runs/demo\n  erg diagnose runs/mnist --chains 128 --steps 20000",
+        "  erg diagnose runs/demo\n  erg diagnose runs/mnist --chains 128 --steps 20000\n"
+        "  erg diagnose runs/table --kernel nuts --steps 500\n  erg diagnose runs/demo --checkpoint best",
     )
     parser.add_run()
+    parser.add_checkpoint()
     parser.add_argument(
         "--chains", type=int, default=64, help="chains from data, and as many from noise (default: 64)"
     )
     parser.add_argument(
         "--steps", type=int, help="transitions of each (default: ten times the recipe's, and at least 2000)"
+    )
+    parser.add_argument(
+        "--kernel",
+        choices=KERNELS,
+        default="own",
+        help="the run's own, or an exact one, which is tuned first: can the model be sampled at all? (default: own)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of starts and chains (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
@@ -35,23 +44,27 @@ def run(arguments: list[str]) -> int:
     if chosen.device not in DEVICES:
         raise UserError(f"--device is one of {', '.join(DEVICES)}, but got {chosen.device!r}.")
     from erg.report import write_report
-    from erg.runs.diagnosis import Plan, check_plan
+    from erg.runs.diagnosis import Plan, check_plan, with_kernel
     from erg.runs.findings import to_json, verdict, write
     from erg.runs.model import open_model
 
     check_plan(chosen.chains, chosen.steps)
     device = _device(chosen.device)
-    model = open_model(chosen.run, trust=chosen.trust)
+    best, other = chosen.checkpoint == "best", None if chosen.kernel == "own" else chosen.kernel
+    model = open_model(chosen.run, trust=chosen.trust, best=best)
     data = model.data()
     plan = Plan.of(model, data, chains=chosen.chains, steps=chosen.steps)
     if plan.chains < chosen.chains:
         print(f"There are {plan.chains} held-out rows to start at: as many chains are run from each start.")
+    if other:
+        model = with_kernel(model, data, other, plan, seed=chosen.seed, device=device)
     found = _carry_out(model, data, plan, seed=chosen.seed, device=device)
-    length = model.recipe.sampler.steps
-    sentence = verdict(found, kernel=model.kernel, sampler_steps=length)
-    record = to_json(found, sentence=sentence, sampler_steps=length, seed=chosen.seed)
+    sentence = verdict(found, kernel=model.kernel, sampler_steps=model.recipe.sampler.steps, other=other)
+    record = to_json(found, sentence=sentence, model=model, seed=chosen.seed, other=other)
     write(model, found, record)
     _show(record)
+    if best:
+        print(f"This is about the best checkpoint, kept in {model.folder.path}; the report shows the last.")
     print(f"{sentence}\nReport: {write_report(chosen.run)}")
     return 0
 

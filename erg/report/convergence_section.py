@@ -62,7 +62,9 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
     told = []
     chains, steps, after = (finite_number(record.get(key)) for key in ("chains", "steps", "meets_after"))
     if chains is not None and steps is not None:
-        told.append(("Chains", f"2 × {number(chains)}, {number(steps)} steps"))
+        moved = record.get("kernel", "own")
+        of = "" if moved == "own" else f" of {text(moved)}"
+        told.append(("Chains", f"2 × {number(chains)}{of}, {number(steps)} steps"))
         until = "the end" if after is None else (f"step {number(after)}" if after else "no step")
         told.append(("Can be told apart until", until))
     energy = record.get("energy")

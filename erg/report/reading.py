@@ -79,7 +79,7 @@ def read(folder: Path) -> Run:
         run.evaluation = json_object(run, "evaluation.json", "the figures of the evaluation are unknown")
     else:
         run.missing.append("Not evaluated yet: run `erg evaluate` to get metrics, goals and histograms.")
-    if (folder / "best" / "evaluation.json").exists():
+    if any((folder / "best" / name).exists() for name in ("evaluation.json", "diagnosis.json")):
         run.notes.append("All figures and pictures are of the last checkpoint; those of the best are in best/.")
     _read_energies(run)
     run.parameters = _parameters(folder / "energy.safetensors")

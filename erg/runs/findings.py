@@ -24,27 +24,29 @@ TONES = {
 }
 
 
-def verdict(found: Diagnosis, *, kernel: Kernel, sampler_steps: int) -> str:
+def verdict(found: Diagnosis, *, kernel: Kernel, sampler_steps: int, other: str | None = None) -> str:
     """One or two sentences: whether the two ends meet, and what samples of the run are therefore.
 
     Args:
         found: What the chains showed.
         kernel: Which law they can have at best.
         sampler_steps: How long the run's own chains are.
+        other: The name of the kernel, if it is not the run's own: its steps are not comparable with the run's.
     """
     steps, compared = f"{found.plan.steps:,}", found.meeting
-    ends = "Chains from data and from noise"
+    ends = f"Chains{f' of {other}' if other else ''} from data and from noise"
+    short = "" if other else _short(found, sampler_steps)
     after = "" if compared.after is None else _about(compared.after * found.plan.every, found.plan.steps)
     if compared.outcome is Outcome.CONVERGED:
         length = " that are drawn so long" if compared.after else ""
-        return f"{ends} meet {after}: samples{length} are draws from {law(kernel)}.{_short(found, sampler_steps)}"
+        return f"{ends} meet {after}: samples{length} are draws from {law(kernel)}.{short}"
     if compared.outcome is Outcome.SLOW:
         assert compared.convergence is not None
         worst = _largest(compared.convergence.rhat.tolist())
         return (
             f"{ends} cannot be told apart {after}, but chains do not get around within {steps} steps (R-hat "
             f"{worst:.2f}, and at most {MIXED} would do): how much each mode weighs may come from the starts."
-            f"{_short(found, sampler_steps)} {_ways(compared)}"
+            f"{short} {_ways(compared)}"
         )
     if compared.outcome is Outcome.LATE:
         return (
@@ -52,10 +54,11 @@ def verdict(found: Diagnosis, *, kernel: Kernel, sampler_steps: int) -> str:
             "whether they stay together."
         )
     if compared.outcome is Outcome.APART:
-        return (
-            f"{ends} do not meet within {steps} steps: the model's samples, of {sampler_steps:,} steps, are "
-            f"short-run samples. {_ways(compared)}"
-        )
+        means = (
+            "they do not get around the model" if other
+            else f"the model's samples, of {sampler_steps:,} steps, are short-run samples"
+        )  # fmt: skip
+        return f"{ends} do not meet within {steps} steps: {means}. {_ways(compared)}"
     lost = compared.first.lost + compared.second.lost
     return (
         f"{lost} of {2 * found.plan.chains} chains came to values that are not finite: this kernel does not sample "
@@ -77,15 +80,17 @@ def law(kernel: Kernel) -> str:
     return "the model"
 
 
-def to_json(found: Diagnosis, *, sentence: str, sampler_steps: int, seed: int) -> dict[str, Any]:
+def to_json(found: Diagnosis, *, sentence: str, model: Model, seed: int, other: str | None = None) -> dict[str, Any]:
     """Plain data; numbers that are not finite are words."""
     plan, compared = found.plan, found.meeting
-    return {
+    which = {"checkpoint": "last"} if model.best_step is None else {"checkpoint": "best", "step": model.best_step}
+    return which | {
         "verdict": {"outcome": compared.outcome.value, "tone": TONES[compared.outcome], "sentence": sentence},
         "chains": plan.chains,
         "steps": plan.steps,
         "every": plan.every,
-        "sampler_steps": sampler_steps,
+        "kernel": other or "own",
+        "sampler_steps": model.recipe.sampler.steps,
         "seed": seed,
         "meets_after": None if compared.after is None else compared.after * plan.every,
         "energy": {"data": _group(compared.first), "noise": _group(compared.second)},

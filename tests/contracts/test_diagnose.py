@@ -10,11 +10,15 @@ import pytest
 import torch
 
 from erg.data import load
+from erg.estimate import Estimate
+from erg.evaluation.meeting import meeting
 from erg.evaluation.regions import regions_of
 from erg.report import write_report
-from erg.runs.findings import law
+from erg.runs.diagnosis import EXACT, Diagnosis, Plan
+from erg.runs.findings import law, verdict
 from erg.samplers import Compiled, Scheduled, descent, mala, mclmc, sgld, ula
 from erg.samplers.schedules import Constant
+from erg.training.checkpoint import Checkpoints
 from tests.contracts import diagnosed
 from tests.contracts.commands import contents, erg, refusal
 
@@ -80,6 +84,120 @@ def test_chains_that_cannot_meet_make_samples_short_runs(wells):
     assert f"of chains from noise from {start:.4g} to {end:.4g}." in said(wells)
     assert found["summaries"]["component 2"]["apart"] and found["summaries"]["component 2"]["rhat"] > 1.2
     assert not found["summaries"]["component 1"]["apart"], "along the valleys both are alike"
+
+
+def judged(data, noise, steps=STEPS, **how):
+    """The outcome and the verdict on chains made up here, shape (chains, steps + 1, summaries)."""
+    plan = Plan(len(data), steps, 1)
+    found = Diagnosis(
+        plan, ("energy", "place"), data, noise, meeting(data, noise), None, None, "", Estimate(0.0, 0.0)
+    )
+    return found.meeting.outcome.value, verdict(found, **({"kernel": mala(0.1), "sampler_steps": 5} | how))
+
+
+def noise_of(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).split(CHAINS)
+
+
+def test_chains_that_stay_where_they_began_are_slow():
+    wobble, places = noise_of(2 * CHAINS, STEPS + 1, 2), noise_of(2 * CHAINS, 1, 2)
+    data, noise = (place + 0.2 * here for place, here in zip(places, wobble, strict=True))
+    outcome, sentence = judged(data, noise)
+    assert outcome == "slow"
+    worst = float(meeting(data, noise).convergence.rhat.max())
+    start, end = (float(x) for x in (data[:, 0, 0].mean(), data[:, -(STEPS // 4) :, 0].mean()))
+    assert sentence.startswith(
+        "Chains from data and from noise cannot be told apart from the first steps on, but chains do not get around "
+        f"within {STEPS} steps (R-hat {worst:.2f}, and at most 1.05 would do): how much each mode weighs may come "
+        f"from the starts. The energy of chains from data goes from {start:.4g} to "
+    )
+    assert abs(float(sentence.split("from data goes from ")[1].split(" to ")[1].split(",")[0]) - end) < 0.01
+    assert worst > 2
+    # Chains that have been drawn to the others before they got stuck: the run's own are too short for that.
+    data, noise = data.clone(), noise.clone()
+    noise[:, : STEPS // 4] += 5
+    outcome, sentence = judged(data, noise)
+    assert outcome == "slow" and "cannot be told apart after about 50 steps, but" in sentence
+    assert "from the starts. The run's own samples, of 5 steps, are shorter than that. The energy" in sentence
+    assert "shorter than that" not in judged(data, noise, sampler_steps=60)[1]
+    assert "shorter than that" not in judged(data, noise, other="nuts")[1]
+
+
+def test_chains_that_meet_late_should_be_longer():
+    data, noise = noise_of(2 * CHAINS, STEPS + 1, 2)
+    noise = noise.clone()
+    noise[:, : 3 * STEPS // 4] += 5
+    outcome, sentence = judged(data, noise)
+    assert outcome == "late"
+    assert sentence == (
+        "Chains from data and from noise meet only after about 150 steps of 200: run longer chains, with --steps 800,"
+        " to see whether they stay together."
+    )
+    assert judged(data, noise, other="nuts")[1].startswith("Chains of nuts from data and from noise meet only after")
+
+
+def test_lost_chains_are_counted():
+    data, noise = noise_of(2 * CHAINS, STEPS + 1, 2)
+    noise = noise.clone()
+    noise[:11, 30:] = torch.nan
+    assert judged(data, noise) == (
+        "broken",
+        "11 of 96 chains came to values that are not finite: this kernel does not sample this energy. Try a smaller "
+        "step size.",
+    )
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    ["hmc", "mala", pytest.param("mams", marks=pytest.mark.slow), pytest.param("nuts", marks=pytest.mark.slow)],
+)
+def test_an_exact_kernel_in_place_of_the_runs_own(wide, tmp_path, kernel):
+    run = shutil.copytree(wide, tmp_path / "run")
+    answer = erg("diagnose", run, "--trust", "--chains", 48, "--steps", 200, "--kernel", kernel)
+    assert answer.code == 0, answer
+    found = record(run)
+    assert (found["kernel"], record(wide)["kernel"], found["checkpoint"]) == (kernel, "own", "last")
+    assert found["verdict"]["outcome"] == "converged" and "are draws from the model." in answer.out
+    assert f"Chains of {kernel} from data and from noise meet" in answer.out
+    assert "shorter than that" not in answer.out
+    assert f"2 × 48 of {kernel}, 200 steps" in page(run)
+    for group in found["energy"].values():
+        assert abs(group["end"]["value"] - 1) < 5 * group["end"]["standard_error"]
+
+
+def test_another_kernel_that_does_not_get_around_does_not_judge_the_runs_samples():
+    data, noise = noise_of(2 * CHAINS, STEPS + 1, 2)
+    outcome, sentence = judged(data, noise + 5, other="nuts")
+    assert outcome == "apart" and sentence.startswith(
+        "Chains of nuts from data and from noise do not meet within 200 steps: they do not get around the model. The "
+    )
+
+
+def test_a_kernel_that_cannot_be_tuned_is_refused_in_one_line(wide, monkeypatch):
+    monkeypatch.setitem(EXACT, "nuts", ula(0.1))
+    before = contents(wide)
+    line = refusal("diagnose", wide, "--trust", "--kernel", "nuts")
+    assert "--kernel nuts cannot be tuned to this energy: Unadjusted(Langevin) makes every move" in line
+    assert contents(wide) == before
+
+
+def test_the_diagnosis_of_the_best_checkpoint_is_kept_apart(wide, tmp_path):
+    run = shutil.copytree(wide, tmp_path / "run")
+    checkpoints = Checkpoints(run / "checkpoints")
+    weights = {name: torch.full_like(tensor, 3.0) for name, tensor in checkpoints.load_best()["energy"].items()}
+    checkpoints.save_best({"step": 1, "energy": weights})
+    before = contents(run)
+    answer = erg("diagnose", run, "--trust", "--chains", 24, "--steps", 100, "--checkpoint", "best")
+    assert answer.code == 0, answer
+    after = contents(run)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"report.html", "best/diagnosis.json", "best/diagnosis.npz"}
+    assert f"kept in {run / 'best'}; the report shows the last." in answer.out
+    assert "those of the best are in best/" in page(run)
+    found = record(run / "best")
+    assert (found["checkpoint"], found["step"]) == ("best", 1)
+    starts = (record(which)["energy"]["data"]["start"]["value"] for which in (run / "best", wide))
+    assert next(starts) < 0.3 * next(starts), "a law three times as wide has a ninth of the energy at the same rows"
 
 
 def test_the_files_hold_the_traces_of_all_chains(wide):
@@ -162,6 +280,8 @@ def test_a_diagnosis_of_nonsense_is_still_a_page(wide, tmp_path):
         (["--chains", 3], "--chains of at least 4"),
         (["--steps", 39], "--steps of at least 40"),
         (["--steps", "many"], "invalid int value"),
+        (["--kernel", "gibbs"], "choose from 'own', 'hmc', 'mala', 'mams', 'nuts'"),
+        (["--checkpoint", "first"], "choose from 'last', 'best'"),
         (["--device", "gpu"], "auto, cpu, cuda, mps, but got 'gpu'"),
         (["--chain", 3], "did you mean '--chains'?"),
         ([], "is not one of erg's or torch's own classes"),
