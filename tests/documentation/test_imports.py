@@ -1,9 +1,12 @@
 """Is the import order of the package the documented one, and is importing it cheap?"""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,34 @@ def test_a_module_imports_only_what_comes_before_it(file):
     assert not late, f"erg.{part} may not import {sorted(late)}"
     if part in ALONE:
         assert others <= ALONE[part], f"erg.{part} imports nothing of ours but {sorted(ALONE[part])}"
+
+
+def foreign(tree: ast.AST) -> set[str]:
+    """The packages that are imported, other than erg and Python's own."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"erg"}
+
+
+def test_what_is_imported_is_declared():
+    """Also what is imported late, or comes along with another package."""
+    declared = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[^\w.-]", line)[0].lower() for line in declared}
+    # With lightning-fabric, and with the `signatures` of jsonargparse.
+    comes_along = {"lightning-utilities", "docstring-parser"}
+    providers = packages_distributions()
+    imports = set().union(*(foreign(ast.parse(file.read_text())) for file in FILES))
+    missing = {
+        name
+        for name in imports
+        if not {each.lower().replace("_", "-") for each in providers[name]} & (names | comes_along)
+    }
+    assert not missing, f"declare {sorted(missing)} in pyproject.toml"
+    assert {"scipy", "yaml", "torch"} <= imports
 
 
 def test_the_check_sees_every_kind_of_import():
