@@ -10,7 +10,7 @@ it accepts too. All are sorts, not loops over pairs: 100,000 scores take a fract
 
 References:
     DeLong, DeLong & Clarke-Pearson (1988), Comparing the areas under two or more correlated receiver
-    operating characteristic curves, doi:10.2307/2531595
+    operating characteristic curves: a nonparametric approach, doi:10.2307/2531595
     Liu et al. (2020), Energy-based out-of-distribution detection, arXiv:2010.03759
 """
 

@@ -13,9 +13,10 @@ along low-dimensional summaries, over the second half of the run, in three ways:
 - *drift* of the energy from the third to the fourth quarter of the run.
 
 References:
-    Nijkamp et al. (2019), On the anatomy of MCMC-based maximum likelihood learning, arXiv:1903.12370 (why models
-    trained with short chains look right for the steps they were trained with, and not beyond)
-    Margossian et al. (2022), Nested R-hat: assessing the convergence of Markov chain Monte Carlo when running many
+    Nijkamp et al. (2019), On the anatomy of MCMC-based maximum likelihood learning of energy-based models,
+    arXiv:1903.12370 (why models trained with short chains look right for the steps they were trained with, and not
+    beyond)
+    Margossian et al. (2024), Nested R-hat: assessing the convergence of Markov chain Monte Carlo when running many
     short chains, arXiv:2110.13017
 """
 

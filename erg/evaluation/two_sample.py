@@ -14,8 +14,9 @@ unsymmetric product (:math:`\Sigma_a \Sigma_b`), which loses half of the digits 
 dependent, and neither of its metrics states an error for one pair of sets. A test compares them.
 
 References:
-    Heusel et al. (2017), GANs trained by a two time-scale update rule, arXiv:1706.08500
-    Binkowski et al. (2018), Demystifying MMD GANs, arXiv:1801.01401
+    Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium,
+    arXiv:1706.08500
+    Bińkowski et al. (2018), Demystifying MMD GANs, arXiv:1801.01401
 """
 
 from collections.abc import Callable
