@@ -25,11 +25,14 @@ from erg.samplers import (
     gibbs,
     gwg,
     mala,
+    mams,
+    mclmc,
     random_walk,
     replica_exchange,
     sgld,
     tempered_transitions,
     ula,
+    underdamped,
     warmup,
 )
 from erg.samplers.tuning.tunable import tuning_of
@@ -75,6 +78,15 @@ def test_a_tuned_kernel_repeats_nothing():
 def test_where_there_is_nothing_to_tune_nothing_is_evaluated(kernel):
     energy = Counted(coins())
     assert warmup(kernel, energy, Binary().initial((8, 12), seeded()), 100, seeded()) is kernel
+    assert energy.gradients == energy.values == 0
+
+
+@pytest.mark.parametrize(
+    "kernel", [underdamped(0.1, 1.0), mclmc(0.2, 1.0), mams(0.2, 1.0)], ids=["underdamped", "mclmc", "mams"]
+)
+def test_kernels_that_could_tune_themselves_stay_as_they_are_if_all_is_given(kernel):
+    energy = Counted(normal)
+    assert warmup(kernel, energy, torch.randn(8, 2, generator=seeded()), 100, seeded()) is kernel
     assert energy.gradients == energy.values == 0
 
 

@@ -11,8 +11,9 @@ from erg.energies import Counted, Neural, evaluate
 from erg.roles import Evaluated
 from erg.samplers import MAMS, MCLMC, Compiled, Preconditioned, chain, mams, mclmc, sample
 from erg.samplers.compilation.compiled import Bound, Eager
-from erg.samplers.microcanonical import isokinetic, moments
+from erg.samplers.microcanonical import isokinetic
 from erg.samplers.microcanonical.isokinetic import OUTER, Flight, fly, kick, refreshed, unit, work
+from erg.samplers.tuning import moments
 
 T = 0.7
 

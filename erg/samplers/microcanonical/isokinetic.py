@@ -140,19 +140,6 @@ def still(x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch *event"]:
     return torch.zeros_like(precise(x))
 
 
-def per_row(value: float | Tensor, like: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
-    """A setting as one number per row, in float32 or better.
-
-    Raises:
-        ValueError: If `value` is a tensor of another length.
-    """
-    scalar = precise(like.new_empty(0))
-    if not isinstance(value, Tensor):
-        return scalar.new_full((len(like),), value)
-    rows.spread(value, like)
-    return value.to(scalar.dtype).expand(len(like))
-
-
 def check_dimensions(x: Float[Tensor, "batch *event"], *, of: type) -> None:
     """Refuse events of one entry.
 

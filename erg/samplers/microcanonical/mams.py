@@ -14,11 +14,11 @@ from erg import draws, rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.hamiltonian.hmc import slope
-from erg.samplers.microcanonical import moments
 from erg.samplers.microcanonical.isokinetic import Flight, check_dimensions, fly, still, unit, work
-from erg.samplers.microcanonical.moments import Moments
-from erg.samplers.microcanonical.search import BLOCKS, first, fixed, lengthened, settings
 from erg.samplers.rules import check_support, choose
+from erg.samplers.tuning import moments
+from erg.samplers.tuning.moments import Moments
+from erg.samplers.tuning.search import check, first, fixed, lengthened, settings
 from erg.support import Real
 
 ACCEPTANCE = 0.9
@@ -118,13 +118,10 @@ class MAMS(Kernel):
     length: float | Float[Tensor, " batch"] | None = None
     search: int = 300
     moves_on: ClassVar[tuple[type, ...]] = (Real,)
+    sought: ClassVar[tuple[str, ...]] = ("step_size", "length")
 
     def __post_init__(self) -> None:
-        for name in ("step_size", "length"):
-            if getattr(self, name) is not None:
-                rows.positive(name, getattr(self, name), of=MAMS)
-        if self.search < 10 * BLOCKS:
-            raise ValueError(f"MAMS needs a search of {10 * BLOCKS} steps or more, but got {self.search}.")
+        check(self)
         # A number of steps, not a setting: while a step is traced for compilation the settings are tensors.
         size, length = self.step_size, self.length
         count = None
@@ -153,7 +150,8 @@ class MAMS(Kernel):
 
     def adapted(self, state: Tested) -> "MAMS":
         """The kernel with the step size and length that the rows of `state` found: their medians."""
-        return fixed(self, state.search)
+        found = state.search
+        return self if found is None else fixed(self, {"step_size": found.step_size, "length": found.length})
 
     def _fly(self, energy: EnergyLike, start: Evaluated, step_size: Tensor, length: Tensor, rng: Rng) -> Flight:
         u = draws.uniform(step_size, rng)
@@ -173,7 +171,7 @@ class MAMS(Kernel):
     def _start(self, x: Tensor) -> Search | None:
         if self.step_size is not None and self.length is not None:
             return None
-        step_size, length = first(self, x)
+        step_size, length = first(self.step_size, self.length, x, guess=x[:1].numel() ** 0.5 / 4)
         zero = torch.zeros_like(step_size)
         return Search(zero, step_size, length, zero, step_size.log(), moments.nothing(x))
 

@@ -16,41 +16,16 @@ from erg import draws, rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.hamiltonian.hmc import slope
-from erg.samplers.microcanonical import moments
 from erg.samplers.microcanonical.isokinetic import Flight, check_dimensions, fly, refreshed, still, work
-from erg.samplers.microcanonical.moments import Moments
-from erg.samplers.microcanonical.search import BLOCKS, first, fixed, lengthened, settings
 from erg.samplers.rules import check_support, choose
+from erg.samplers.tuning.errors import Search, resized, started
+from erg.samplers.tuning.search import check, fixed, lengthened, settings
 from erg.support import Real
 
 # Of the error of a step per dimension; the step grows as its sixth root.
 ERROR = 5e-4
-# How many steps the estimate of the best step size remembers.
-MEMORY = 150
 # L in units of the autocorrelation length.
 FORGET = 0.4
-
-
-class Search(NamedTuple):
-    """What each row has learned about the settings it needs.
-
-    Attributes:
-        steps: Made so far.
-        step_size: In use.
-        length: In use.
-        ceiling: Four fifths of the smallest step size that led to a non-finite energy.
-        weight: Of the remembered errors.
-        errors: Their weighted sum, as they would be at the step size in use.
-        moments: Of the positions since the last change of `length`.
-    """
-
-    steps: Float[Tensor, " batch"]
-    step_size: Float[Tensor, " batch"]
-    length: Float[Tensor, " batch"]
-    ceiling: Float[Tensor, " batch"]
-    weight: Float[Tensor, " batch"]
-    errors: Float[Tensor, " batch"]
-    moments: Moments
 
 
 class Gliding(NamedTuple):
@@ -120,19 +95,17 @@ class MCLMC(Kernel):
     search: int = 2000
     moves_on: ClassVar[tuple[type, ...]] = (Real,)
     invariant: ClassVar[bool] = False
+    sought: ClassVar[tuple[str, ...]] = ("step_size", "length")
 
     def __post_init__(self) -> None:
-        for name in ("step_size", "length"):
-            if getattr(self, name) is not None:
-                rows.positive(name, getattr(self, name), of=MCLMC)
-        if self.search < 10 * BLOCKS:
-            raise ValueError(f"MCLMC needs a search of {10 * BLOCKS} steps or more, but got {self.search}.")
+        check(self)
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Gliding:
         """Evaluate at `x`, if this kernel moves where the energy lives."""
         check_support(self, energy)
         check_dimensions(x, of=MCLMC)
-        return Gliding(slope(energy, x), still(x), self._start(x))
+        guess = x[:1].numel() ** 0.5 / 4
+        return Gliding(slope(energy, x), still(x), started(self.step_size, self.length, x, guess=guess))
 
     def step(self, energy: EnergyLike, state: Gliding, rng: Rng) -> tuple[Gliding, Float[Tensor, " batch"]]:
         """Forget a little, fly one step."""
@@ -148,21 +121,16 @@ class MCLMC(Kernel):
 
     def adapted(self, state: Gliding) -> "MCLMC":
         """The kernel with the step size and length that the rows of `state` found: their medians."""
-        return fixed(self, state.search)
-
-    def _start(self, x: Tensor) -> Search | None:
-        if self.step_size is not None and self.length is not None:
-            return None
-        step_size, length = first(self, x)
-        zero = torch.zeros_like(step_size)
-        return Search(zero, step_size, length, zero + torch.inf, zero, zero, moments.nothing(x))
+        found = state.search
+        return self if found is None else fixed(self, {"step_size": found.step_size, "length": found.length})
 
     def _learned(self, search: Search, x: Tensor, good: Tensor, work: Tensor, inside: Tensor) -> Search:
         """What a row knows after one more step; nothing changes when the search is over."""
         steps = search.steps + 1
         going = steps <= self.search
         if self.step_size is None:
-            search = _resized(search, work, good, going & inside, entries=x[0].numel() if len(x) else 1)
+            ratio = work.square() / (ERROR * x[0].numel() if len(x) else 1)
+            search = resized(search, ratio, good, going & inside)
         if self.length is None:
             search = lengthened(search, steps, x, going, total=self.search, unit=FORGET * search.step_size)
         return search._replace(steps=steps)
@@ -173,22 +141,3 @@ def mclmc(
 ) -> MCLMC:
     """Microcanonical Langevin Monte Carlo: two gradients per step, a small bias, tunes itself; see `MCLMC`."""
     return MCLMC(step_size, length)
-
-
-def _resized(search: Search, work: Tensor, good: Tensor, going: Tensor, *, entries: int) -> Search:
-    """The step size whose error is `ERROR` a dimension, from errors that count less the further off they are."""
-    size = search.step_size
-    ratio = (work.square() / (entries * ERROR)).clamp(1e-8, 1e30)
-    trust = (-0.5 * (ratio.log() / 9).square()).exp()
-    decay = (MEMORY - 1) / (MEMORY + 1)
-    weight = torch.where(good, decay * search.weight + trust, search.weight)
-    errors = torch.where(good, decay * search.errors + trust * ratio.nan_to_num(nan=1.0), search.errors)
-    ceiling = torch.where(good, search.ceiling, (0.8 * size).minimum(search.ceiling))
-    wanted = torch.where(weight > 0, size * (weight / errors) ** (1 / 6), size)
-    step_size = torch.where(going, torch.where(good, wanted, size).minimum(ceiling), size)
-    return search._replace(
-        step_size=step_size,
-        ceiling=torch.where(going, ceiling, search.ceiling),
-        weight=torch.where(going, weight, search.weight),
-        errors=torch.where(going, errors * (step_size / size) ** 6, search.errors),
-    )

@@ -18,6 +18,7 @@ from erg.samplers.chain import prepare, sampling
 from erg.samplers.preconditioned import Preconditioned, Scaled
 from erg.samplers.rules import support_of
 from erg.samplers.tempering.replicas import ReplicaExchange, WithReplicas
+from erg.samplers.tuning.search import given
 from erg.samplers.tuning.spread import Welford
 from erg.samplers.tuning.tunable import tuning_of
 from erg.samplers.tuning.windows import Windows
@@ -120,7 +121,7 @@ def _warmed(
     for name, part in _parts(kernel).items():
         inner, x = _warmed(part, energy, x, share, rng, wish)
         kernel = kernel if inner is part else _with_part(kernel, name, inner)
-    if isinstance(kernel, Adaptive):
+    if isinstance(kernel, Adaptive) and not given(kernel):
         learn = wish.mass and not _parts(kernel) and _has_scale(energy, x)
         return _self_tuned(kernel, energy, x, steps if x is start else steps // 2, rng, learn)
     return kernel, x
