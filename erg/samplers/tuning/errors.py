@@ -1,7 +1,7 @@
 r"""A step size from the errors of the steps, for kernels that accept every step and so have no acceptance to go by.
 
 Exact dynamics does no work: whatever an integrator changes that should be conserved is its error. Of a step that is
-exact to second order it grows about as :math:`h^3`, and its square W as :math:`h^6`. Each row follows
+exact to second order the work W grows about as :math:`h^3`, and its square as :math:`h^6`. Each row follows
 
 .. math:: h \leftarrow h \left(\frac{w}{\overline{W^2}}\right)^{1/6}
 
