@@ -99,7 +99,7 @@ def erg(algorithm: str, target: str) -> Callable[[np.ndarray], Summed]:
     h = STEP_SIZE[target][algorithm]
     kernel: Any = {
         "hmc": lambda: Compiled(hmc(h, LEAPFROGS[target])),
-        "nuts": lambda: nuts(h),
+        "nuts": lambda: Compiled(nuts(h)),
         "mclmc": lambda: Compiled(mclmc(h, LENGTH[target])),
     }[algorithm]()
     energy, rng = energy_of(target), torch.Generator().manual_seed(0)

@@ -15,6 +15,7 @@ from torch import Tensor
 from erg import rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel
+from erg.samplers.parts import Caller
 from erg.samplers.rules import support_of
 from erg.support import Real
 
@@ -75,6 +76,14 @@ class Preconditioned(Kernel):
     def step(self, energy: EnergyLike, state: Whitened, rng: Rng) -> tuple[Whitened, Float[Tensor, " batch"]]:
         """One step of the kernel."""
         inner, acceptance = self.kernel.step(self._seen(energy), state.inner, rng)
+        return Whitened(inner, state.scale), acceptance
+
+    def walk(
+        self, energy: EnergyLike, state: Whitened, rng: Rng, call: Caller
+    ) -> tuple[Whitened, Float[Tensor, " batch"]]:
+        """One step of a kernel that walks over parts."""
+        kernel: Any = self.kernel
+        inner, acceptance = kernel.walk(self._seen(energy), state.inner, rng, call)
         return Whitened(inner, state.scale), acceptance
 
     def _seen(self, energy: EnergyLike) -> "Scaled":

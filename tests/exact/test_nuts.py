@@ -13,9 +13,12 @@ import torch
 
 from erg.draws import Replay
 from erg.energies import Counted, Neural
-from erg.samplers import Compiled, Parallel, chain, nuts, sample
+from erg.networks import MLP
+from erg.samplers import Compiled, Parallel, Preconditioned, Scheduled, chain, nuts, sample
 from erg.samplers.compilation.compiled import Eager
-from erg.samplers.hamiltonian.nuts import NUTS, _pick
+from erg.samplers.compilation.pieces import Pieces
+from erg.samplers.hamiltonian.nuts import NUTS
+from erg.samplers.hamiltonian.tree import _pick
 
 CHAINS = 60
 T = 0.7
@@ -218,12 +221,54 @@ def test_divergences_are_counted_and_not_taken(rng):
     assert state.divergences.tolist() == [0, 0, 0, 0] and acceptance[0] < 1e-30
 
 
+def follows(kernel, energy, x, *, steps=4):
+    """Whether the compiled kernel goes where the kernel goes; what it ran on."""
+    rng = [torch.Generator().manual_seed(1) for _ in range(2)]
+    ways = [chain(k, energy, x, g) for k, g in zip((kernel, Compiled(kernel)), rng, strict=True)]
+    for (plain, rate), (state, compiled_rate) in itertools.islice(zip(*ways, strict=True), steps):
+        torch.testing.assert_close(state.x, plain.x)
+        torch.testing.assert_close(compiled_rate, rate)
+    return state.bound
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        nuts(0.5, max_depth=5),
+        nuts(torch.linspace(0.1, 0.9, CHAINS, dtype=torch.float64), max_depth=5),
+        Preconditioned(nuts(0.5, max_depth=4), torch.tensor([0.5, 1.0, 2.0])),
+    ],
+)
+def test_its_parts_are_compiled(kernel, rng):
+    x = torch.randn(CHAINS, 3, generator=rng, dtype=torch.float64)
+    assert isinstance(follows(kernel, skewed, x), Pieces)
+
+
+@pytest.mark.slow
+def test_its_parts_are_compiled_to_fused_code(rng, compiler):
+    x = torch.randn(CHAINS, 3, generator=rng, dtype=torch.float64)
+    assert isinstance(follows(nuts(0.5, max_depth=3), skewed, x, steps=2), Pieces)
+
+
+def test_compiled_parts_read_new_weights_and_step_sizes(rng):
+    x = torch.randn(CHAINS, 3, generator=rng, dtype=torch.float64)
+    energy = MLP((3,), hidden=(8,)).double()
+    for step_size in (0.3, 0.6):
+        for parameter in energy.parameters():
+            parameter.data.normal_(generator=rng)
+        assert isinstance(follows(nuts(step_size, max_depth=4), energy, x), Pieces)
+    shrinking = Scheduled(Compiled(nuts(0.5, max_depth=4)), {"step_size": lambda step: 0.5 / (1 + step)})
+    plain = Scheduled(nuts(0.5, max_depth=4), shrinking.schedules)
+    ends = [sample(k, skewed, x, 3, torch.Generator().manual_seed(1)) for k in (plain, shrinking)]
+    torch.testing.assert_close(*ends)
+
+
 def test_it_says_why_it_does_not_compile(rng):
-    x, kernel = torch.randn(CHAINS, 3, generator=rng), nuts(0.5, max_depth=3)
-    state, _ = next(chain(Compiled(kernel), skewed, x, torch.Generator().manual_seed(1)))
-    assert isinstance(state.bound, Eager) and "depends on values" in state.bound.reason
-    ends = [sample(k, skewed, x, 3, torch.Generator().manual_seed(1)) for k in (kernel, Compiled(kernel))]
-    assert torch.equal(*ends)
+    def branching(x):
+        return skewed(x) if float(x.detach().sum()) > 0 else skewed(x).clone()
+
+    bound = follows(nuts(0.5, max_depth=3), branching, torch.randn(CHAINS, 3, generator=rng))
+    assert isinstance(bound, Eager) and "depends on values" in bound.reason
 
 
 def test_divided_over_threads_it_is_the_same(rng):

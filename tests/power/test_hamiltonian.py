@@ -9,7 +9,8 @@ from erg import draws, rows
 from erg.energies import evaluate
 from erg.roles import Kernel
 from erg.samplers import nuts, underdamped
-from erg.samplers.hamiltonian import nuts as trees
+from erg.samplers.hamiltonian import nuts as no_u_turn
+from erg.samplers.hamiltonian import tree
 from erg.samplers.hamiltonian.hmc import kinetic, leapfrog, slope
 from erg.samplers.rules import choose
 from erg.support import Box, Real
@@ -123,28 +124,37 @@ def unweighted_leaf(u, probability):
     return picked, torch.where(picked, u / chance, (u - chance) / (1 - chance))
 
 
-def straight(starts, leaf, momentum, rho):
-    return torch.zeros(len(momentum), dtype=torch.bool)
+def careless(kernel, energy, field, branch, stretch, *, event):
+    """The second leaf of a pair, without asking whether the pair turns."""
+    return tree._longer(kernel, energy, field, branch, event=event)
 
 
-def kept(tree, branch, forwards, level, u):
+def open_ended(branch, left, middle):
+    """Longer stretches are not asked either."""
+    return branch
+
+
+def kept(before, branch, first, forwards, u, *, several):
     """A branch that turned inside counts as whole; the tree stops there all the same."""
-    after = joined(tree, branch._replace(whole=tree.growing & ~branch.diverged), forwards, level, u)
-    return after._replace(growing=after.growing & branch.whole)
+    whole = branch._replace(growing=before.growing & ~branch.diverged)
+    after = tree.joined(before, whole, first, forwards, u, several=several)
+    return after._replace(growing=after.growing & branch.growing)
 
 
-def one_sided(tree, branch, forwards, level, u):
+def one_sided(before, branch, first, forwards, u, *, several):
     """The new half is always preferred."""
-    return joined(tree, branch, forwards, level, torch.zeros_like(u))
+    return tree.joined(before, branch, first, forwards, torch.zeros_like(u), several=several)
 
 
-joined = trees._Tree.joined
 TREE_BUGS = {
-    "the last leaf of a branch": (trees, "_pick", last_leaf, "gumbel"),
-    "leaves without weights": (trees, "_pick", unweighted_leaf, "gaussian"),
-    "no turns inside of a branch": (trees, "_closing", straight, "gaussian"),
-    "a branch that turned is kept": (trees._Tree, "joined", kept, "gaussian"),
-    "always to the new half": (trees._Tree, "joined", one_sided, "gumbel"),
+    "the last leaf of a branch": ({(tree, "_pick"): last_leaf}, "gumbel"),
+    "leaves without weights": ({(tree, "_pick"): unweighted_leaf}, "gaussian"),
+    "no turns inside of a branch": (
+        {(no_u_turn, "second_leaf"): careless, (no_u_turn, "closed"): open_ended},
+        "gaussian",
+    ),
+    "a branch that turned is kept": ({(no_u_turn, "joined"): kept}, "gaussian"),
+    "always to the new half": ({(no_u_turn, "joined"): one_sided}, "gumbel"),
 }
 
 
@@ -156,8 +166,9 @@ def tree_departure(target: str) -> float:
 
 @pytest.mark.parametrize("bug", TREE_BUGS)
 def test_a_broken_tree_is_rejected(bug, monkeypatch):
-    place, name, broken, target = TREE_BUGS[bug]
-    monkeypatch.setattr(place, name, broken)
+    changes, target = TREE_BUGS[bug]
+    for (place, name), broken in changes.items():
+        monkeypatch.setattr(place, name, broken)
     assert tree_departure(target) > SIGMAS
 
 

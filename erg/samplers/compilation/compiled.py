@@ -33,6 +33,8 @@ from erg.samplers.compilation.graphs import (
     settings,
     with_settings,
 )
+from erg.samplers.compilation.pieces import Piece, Pieces
+from erg.samplers.parts import branches
 
 __all__ = ["Bound", "Compiled", "Eager", "Running", "compiler_status"]
 
@@ -62,7 +64,7 @@ class Running(NamedTuple):
     """
 
     inner: Any
-    bound: "Bound | Eager | None" = None
+    bound: "Bound | Pieces | Eager | None" = None
 
     @property
     def x(self) -> Float[Tensor, "batch *event"]:
@@ -95,10 +97,12 @@ class Compiled(Kernel):
             inner, acceptance = self.kernel.step(energy, state.inner, rng)
             return Running(inner, state.bound), acceptance
         bound = state.bound
-        if bound is None or (isinstance(bound, Bound) and bound.kernel is not self.kernel):
+        if bound is None or (isinstance(bound, Bound | Pieces) and bound.kernel is not self.kernel):
             bound = _bind(self.kernel, energy, state.inner, bound)
         if isinstance(bound, Bound):
             inner, acceptance = bound.run(state.inner, 1, rng)
+        elif isinstance(bound, Pieces):
+            inner, acceptance = bound.kernel.walk(energy, state.inner, rng, bound)
         else:
             inner, acceptance = self.kernel.step(energy, state.inner, rng)
         return Running(inner, bound), acceptance
@@ -185,15 +189,15 @@ class _Step:
         return self._burst
 
 
-_steps: OrderedDict[Hashable, _Step | Eager] = OrderedDict()
+_steps: OrderedDict[Hashable, _Step | dict[Hashable, Piece] | Eager] = OrderedDict()
 _variants: Counter[Hashable] = Counter()
 _lock = threading.Lock()
 
 
-def _bind(kernel: Kernel, energy: EnergyLike, inner: Any, former: Any) -> Bound | Eager:
+def _bind(kernel: Kernel, energy: EnergyLike, inner: Any, former: Any) -> Bound | Pieces | Eager:
     """The compiled step for this kernel, energy and shape of the state; compiled now if it is new."""
     signs = with_settings(kernel, ["+" if value > 0 else "-" for value in settings(kernel)])
-    if isinstance(former, Bound) and Fingerprint(signs).exact == former.key:
+    if isinstance(former, Bound | Pieces) and Fingerprint(signs).exact == former.key:
         return former.with_kernel(kernel, inner.x.device)
     try:
         tensors = flatten(inner)
@@ -204,18 +208,36 @@ def _bind(kernel: Kernel, energy: EnergyLike, inner: Any, former: Any) -> Bound 
     with _lock:
         step = _steps.pop(reads.exact, None)
         if step is None:
-            step = _compile(kernel, energy, inner, reads)
+            step = (_compile_parts if branches(kernel) else _compile)(kernel, energy, inner, reads)
         _steps[reads.exact] = step
         while len(_steps) > _PROGRAMS:
             _steps.popitem(last=False)
     if isinstance(step, Eager):
         return step
-    return Bound(step, kernel, Fingerprint(signs).exact, reads.tensors, tensors[0].device)
+    key, device = Fingerprint(signs).exact, tensors[0].device
+    if isinstance(step, dict):
+        return Pieces(step, kernel, key, reads.tensors, device)
+    return Bound(step, kernel, key, reads.tensors, device)
+
+
+def _compile_parts(kernel: Any, energy: EnergyLike, inner: Any, reads: Fingerprint) -> dict[Hashable, Piece] | Eager:
+    if _variants[reads.coarse] >= _VARIANTS:
+        return _too_many()
+    device = inner.x.device
+    expected, _ = kernel.step(energy, inner, torch.Generator(device).manual_seed(0))
+    _variants[reads.coarse] += 1
+    made: dict[Hashable, Piece] = {}
+    try:
+        pieces = Pieces(made, kernel, (), reads.tensors, device)
+        found, _ = kernel.walk(energy, inner, torch.Generator(device).manual_seed(0), pieces)
+    except Exception as error:
+        return Eager(_reason(error))
+    return made if _agree(inner.x, expected.x, found.x) else _disagreement()
 
 
 def _compile(kernel: Kernel, energy: EnergyLike, inner: Any, reads: Fingerprint) -> _Step | Eager:
     if _variants[reads.coarse] >= _VARIANTS:
-        return Eager(f"already compiled for {_VARIANTS} other shapes or numbers in the energy")
+        return _too_many()
     tensors = flatten(inner)
     # A mistake in the energy shows here, as it would without compilation.
     rng = torch.Generator(tensors[0].device).manual_seed(0)
@@ -230,15 +252,21 @@ def _compile(kernel: Kernel, energy: EnergyLike, inner: Any, reads: Fingerprint)
         found, _ = Bound(step, kernel, (), reads.tensors, inner.x.device).run(inner, 1, Replay(noise))
     except Exception as error:
         return Eager(_reason(error))
-    return (
-        step if _agree(inner.x, expected.x, found.x) else Eager("the compiled step did not agree with the eager one")
-    )
+    return step if _agree(inner.x, expected.x, found.x) else _disagreement()
+
+
+def _too_many() -> Eager:
+    return Eager(f"already compiled for {_VARIANTS} other shapes or numbers in the energy")
+
+
+def _disagreement() -> Eager:
+    return Eager("the compiled step did not agree with the eager one")
 
 
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
     if "_local_scalar_dense" in lines[0]:  # what torch says where Python asks for a number
-        return "what is computed depends on values: an `if` in the energy, or trajectories that end where they turn"
+        return "what is computed depends on values: an `if` in the energy, or trajectories of different lengths"
     return f"{type(error).__name__}: {lines[0]}"
 
 

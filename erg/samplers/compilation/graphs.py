@@ -98,19 +98,31 @@ def build(
             accepted.append(acceptance)
         return [*now, functools.reduce(torch.add, accepted)]
 
+    leaves = flatten(state)
+    return traced(step, (leaves, as_inputs(settings(kernel), leaves[0].device), noise), weights)
+
+
+def traced(function: Callable[..., list[Tensor]], inputs: tuple[list[Tensor], ...], weights: list[Tensor]) -> Program:
+    """Trace and compile a function of lists of tensors.
+
+    Args:
+        function: What it reads apart from `inputs` and `weights` is fixed in the graph.
+        inputs: Examples; the program's body takes them one after the other.
+        weights: Tensors that may change between chains.
+    """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    leaves = flatten(state)
-    device = leaves[0].device
-    values = as_inputs(settings(kernel), device)
+    # One tensor in two places would be taken for one input.
+    inputs = tuple([x.clone() for x in part] for part in inputs)
+    device = inputs[0][0].device
     fused = device.type != "cpu" or has_compiler()
     rewritten = strided.DECOMPOSITIONS | (products.DECOMPOSITIONS | finite.DECOMPOSITIONS if fused else {})
     with torch.no_grad():
-        graph = make_fx(step, decomposition_table=rewritten)(leaves, values, noise)
+        graph = make_fx(function, decomposition_table=rewritten)(*inputs)
         prepare, body = _split(graph, weights)
         size = sum(node.op == "call_function" for node in body.graph.nodes)
-        inputs = [*prepare(*weights), *leaves, *values, *noise]
-        return Program(prepare, _compile(body, inputs, device) if fused else body, size)
+        flat = [*prepare(*weights), *(tensor for part in inputs for tensor in part)]
+        return Program(prepare, _compile(body, flat, device) if fused else body, size)
 
 
 def compiler_status() -> str:
