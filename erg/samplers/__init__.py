@@ -1,5 +1,6 @@
 """Samplers move a state."""
 
+from erg.samplers.annealing.along import Along, warmup_along
 from erg.samplers.annealing.biased import Biased
 from erg.samplers.annealing.brackets import Bracket, bracket
 from erg.samplers.annealing.importance import ImportanceSamples, ais, reverse_ais
@@ -33,6 +34,7 @@ __all__ = [
     "MAMS",
     "MCLMC",
     "NUTS",
+    "Along",
     "Annealed",
     "AutomaticCycles",
     "Biased",
@@ -97,5 +99,6 @@ __all__ = [
     "ula",
     "underdamped",
     "warmup",
+    "warmup_along",
     "with_setting",
 ]
