@@ -57,6 +57,7 @@ bench-samplers: $(VENV)/.erg $(PEERS)/.peers
 	for row in $(LOG_Z); do $(BIN)/python -m benchmarks.partition $$row $(FORCE); done; \
 	$(BIN)/python -m benchmarks.replica_exchange $(FORCE); \
 	$(BIN)/python -m benchmarks.many_chains $(FORCE); \
+	$(BIN)/python -m benchmarks.mclmc_bias $(FORCE); \
 	$(BIN)/python -m benchmarks.samplers
 
 lint: $(VENV)/.test

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks import conditions, divergence, tables
+from benchmarks import conditions, divergence, mclmc_bias, tables
+from erg.samplers import MCLMC, mala
 
 FOLDER = divergence.RESULTS
 
@@ -34,3 +35,20 @@ def test_the_page_on_speed_is_made_from_the_rows():
     page = (FOLDER / "speed.md").read_text()
     for name in tables.ROWS:
         assert tables.section(json.loads((FOLDER / f"{name}.json").read_text())) in page
+
+
+def test_the_bias_that_the_samplers_page_states_is_the_measured_one():
+    result = json.loads((FOLDER / "mclmc_bias.json").read_text())
+    page = (FOLDER.parent / "samplers.md").read_text()
+    assert mclmc_bias.sentence(result) in " ".join(page.split())
+
+
+def test_the_bias_is_measured_as_it_is_said():
+    """Fewer chains and steps: an exact kernel has no bias, and this one about that of the result."""
+    exact = mclmc_bias.bias(mala(0.3), chains=300, steps=200)
+    assert abs(exact.value) < 5 * exact.standard_error
+    result = json.loads((FOLDER / "mclmc_bias.json").read_text())
+    stated = result["mean of x^2"]["found"]
+    found = mclmc_bias.bias(MCLMC(stated["step_size"], result["length"]), chains=300, steps=200)
+    assert found.standard_error < 0.003
+    assert abs(found.value - stated["relative_bias"]) < 5 * found.standard_error
