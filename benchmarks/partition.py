@@ -79,7 +79,7 @@ def gaussian(dimensions: int, *, betas: int, chains: int, keep: float) -> Proble
 
 
 def wide_gaussian(dimensions: int) -> Problem:
-    """The same by Hamiltonian steps: each forgets where it was, where MALA wants a dozen. Runs are slow, and fewer."""
+    """The same by Hamiltonian steps: each forgets where it was, where MALA takes a dozen. Fewer runs: each is slow."""
     problem = gaussian(dimensions, betas=300, chains=512, keep=0.99)
 
     def kernel(beta: float) -> Kernel:
