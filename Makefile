@@ -44,7 +44,7 @@ bench: $(VENV)/.erg $(PEERS)/.peers
 	$(BIN)/python -m benchmarks.tables
 
 TARGETS  := banana gaussian brownian rosenbrock two-modes funnel
-SAMPLERS := nuts mams mclmc mala underdamped
+SAMPLERS := nuts mams mclmc underdamped
 LOG_Z    := gaussian-2 gaussian-16 gaussian-64 gaussian-256 ising rbm
 
 # The samplers' rows, on one thread; hours in all, and each row is skipped when its result exists.

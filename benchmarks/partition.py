@@ -79,7 +79,7 @@ def gaussian(dimensions: int, *, betas: int, chains: int, keep: float) -> Proble
 
 
 def wide_gaussian(dimensions: int) -> Problem:
-    """The same by Hamiltonian steps: each forgets where it was, where MALA takes a dozen. Fewer runs: each is slow."""
+    """The same by Hamiltonian steps: one forgets where it was, MALA takes a dozen. Fewer runs: they are slow."""
     problem = gaussian(dimensions, betas=300, chains=512, keep=0.99)
 
     def kernel(beta: float) -> Kernel:
@@ -304,9 +304,9 @@ HEADS = "| method | coverage | width | rms error (nat) | bias (nat) | evaluation
 def _conditions(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return (
-        f"{result['description']}; log Z = {result['log_z']:.4f}. {result['runs']} runs. AIS: {result['chains']} chains, {result['betas']} "
-        f"steps of beta. `{result['command']}`, {result['date']}, {result['processor']}, one "
-        f"thread; {versions}."
+        f"{result['description']}; log Z = {result['log_z']:.4f}. {result['runs']} runs; "
+        f"AIS: {result['chains']} chains, {result['betas']} steps of beta. "
+        f"`{result['command']}`, {result['date']}, {result['processor']}, one thread; {versions}."
     )
 
 
