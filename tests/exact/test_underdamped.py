@@ -9,6 +9,7 @@ from erg.draws import Replay
 from erg.energies import Counted, Gaussian, Neural
 from erg.samplers import Compiled, Underdamped, chain, sample, underdamped
 from erg.samplers.compilation.compiled import Bound, Running
+from erg.samplers.tuning.errors import beyond_rounding
 
 T = 0.7
 
@@ -108,7 +109,7 @@ def test_the_first_errors_give_the_step_size_and_the_mean_of_later_ones(friction
     for step, xi in enumerate(noise):
         size = h[:, None]
         gamma = friction or 1 / (10 * size)
-        start = energies(x, v)
+        start, rounding = energies(x, v), skewed(x).abs() + v.square().sum(1) / 2
         v = v - size / 2 * skewed_gradient(x)
         x = x + size / 2 * v
         before = v.square().sum(1) / 2
@@ -118,6 +119,8 @@ def test_the_first_errors_give_the_step_size_and_the_mean_of_later_ones(friction
         x = x + size / 2 * v
         v = v - size / 2 * skewed_gradient(x)
         work = energies(x, v) - start - (after - before)
+        rounding = rounding + skewed(x).abs() + v.square().sum(1) / 2
+        work = (work.abs() - 4 * 2.0**-52 * rounding).clamp(min=0)
         ratio = work.square() / (1e-3 * d)
         trust = (-0.5 * (ratio.log() / 9).square()).exp()
         weight, errors = decay * weight + trust, decay * errors + trust * ratio
@@ -129,6 +132,15 @@ def test_the_first_errors_give_the_step_size_and_the_mean_of_later_ones(friction
         length = torch.full_like(h, 1 / friction) if friction else 10 * h
         torch.testing.assert_close(state.search.length, length, atol=0, rtol=1e-8)
         assert (acceptance == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_rounding_may_have_made_is_no_work(dtype):
+    parts = torch.tensor([1000.0, 1000.0, 0.0]).to(dtype), torch.tensor([-1000.0, 24.0, 0.0])
+    rounding = 4 * (parts[0].float() * torch.finfo(dtype).eps + parts[1].abs() * 2.0**-23)
+    work = torch.tensor([-200.0, 0.9 * float(rounding[1]), 0.3])
+    found = beyond_rounding(work, *parts)
+    torch.testing.assert_close(found, torch.tensor([-200.0 + float(rounding[0]), 0.0, 0.3]))
 
 
 @pytest.mark.parametrize("friction, power", [(1e-6, 6), (1.0, 5)])

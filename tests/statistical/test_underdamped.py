@@ -5,7 +5,7 @@ import torch
 
 from erg.draws import Replay
 from erg.energies import Neural
-from erg.samplers import Preconditioned, Underdamped, chain, underdamped, warmup
+from erg.samplers import MCLMC, Preconditioned, Underdamped, chain, underdamped, warmup
 from erg.samplers.hamiltonian.hmc import kinetic
 from tests.statistical.laws import SIGMAS, TARGETS, departures
 
@@ -33,6 +33,15 @@ def test_each_row_finds_settings_in_units_of_its_own_law_and_keeps_them(rng):
     assert times.min() > 0.5 and times.max() < 2
     after, _ = next(steps)
     assert torch.equal(after.search.step_size, found.step_size) and torch.equal(after.search.length, found.length)
+
+
+@pytest.mark.parametrize(
+    "kernel, least", [(Underdamped(search=1000), 0.05), (MCLMC(search=1000), 0.5)], ids=["underdamped", "mclmc"]
+)
+def test_far_out_where_rounding_is_larger_than_the_error_of_any_step_rows_go_on(kernel, least, rng):
+    x = 300 * torch.randn(8, 100, generator=rng)
+    state, _ = after_search(kernel, lambda x: x.square().sum(1) / 2, x, rng)
+    assert state.search.step_size.min() > least
 
 
 def squared_work(kernel, energy, x, rng, steps):

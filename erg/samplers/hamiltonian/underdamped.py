@@ -20,7 +20,7 @@ from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.hamiltonian.hmc import drift, kick, kinetic, slope
 from erg.samplers.rules import check_support, choose, precise, support_of
-from erg.samplers.tuning.errors import Search, resized, started
+from erg.samplers.tuning.errors import Search, beyond_rounding, resized, started
 from erg.samplers.tuning.search import check, fixed, lengthened
 from erg.support import Box, Real
 
@@ -139,8 +139,10 @@ class Underdamped(Kernel):
         moved = Moving(there, velocity, torch.ones_like(state.started), None)
         if state.search is None:
             return moved, there.energy.isfinite().float()
-        work = precise(there.energy) - precise(here.energy) + kinetic(velocity) - kinetic(start)
-        return self._searched(state, moved, work - (kinetic(after) - kinetic(before)), noise)
+        gained = kinetic(velocity) - kinetic(start) - (kinetic(after) - kinetic(before))
+        work = precise(there.energy) - precise(here.energy) + gained
+        work = beyond_rounding(work, here.energy, there.energy, kinetic(start), kinetic(velocity))
+        return self._searched(state, moved, work, noise)
 
     def adapted(self, state: Moving) -> "Underdamped":
         """The kernel with the step size and friction that the rows of `state` found: their medians."""

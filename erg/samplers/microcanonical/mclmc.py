@@ -18,7 +18,7 @@ from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.hamiltonian.hmc import slope
 from erg.samplers.microcanonical.isokinetic import Flight, check_dimensions, fly, refreshed, still, work
 from erg.samplers.rules import check_support, choose
-from erg.samplers.tuning.errors import Search, resized, started
+from erg.samplers.tuning.errors import Search, beyond_rounding, resized, started
 from erg.samplers.tuning.search import check, fixed, lengthened, settings
 from erg.support import Real
 
@@ -116,7 +116,7 @@ class MCLMC(Kernel):
         inside, good = start.energy.isfinite(), flight.finite
         at = choose(good, flight.at, start)
         back = rows.spread(-inside.to(direction.dtype), direction) * direction
-        search = state.search and self._learned(state.search, at.x, good, work(start, flight), inside)
+        search = state.search and self._learned(state.search, at.x, good, _error(start, flight), inside)
         return Gliding(at, rows.where(good, flight.direction, back), search), good.float()
 
     def adapted(self, state: Gliding) -> "MCLMC":
@@ -141,3 +141,7 @@ def mclmc(
 ) -> MCLMC:
     """Microcanonical Langevin Monte Carlo: two gradients per step, a small bias, tunes itself; see `MCLMC`."""
     return MCLMC(step_size, length)
+
+
+def _error(start: Evaluated, flight: Flight) -> Float[Tensor, " batch"]:
+    return beyond_rounding(work(start, flight), start.energy, flight.at.energy, flight.squeezed)

@@ -26,6 +26,8 @@ from erg.samplers.tuning.search import Setting, first
 
 # How many steps the mean of the errors remembers.
 MEMORY = 150
+# An energy is off by about one rounding of it, seldom by more than this.
+ROUNDINGS = 4
 
 
 class Search(NamedTuple):
@@ -57,6 +59,16 @@ def started(step_size: Setting, length: Setting, x: Float[Tensor, "batch *event"
     size, far = first(step_size, length, x, guess=guess)
     zero = torch.zeros_like(size)
     return Search(zero, size, far, zero + torch.inf, zero, zero, moments.nothing(x))
+
+
+def beyond_rounding(work: Float[Tensor, " batch"], *parts: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """The work, nearer to 0 by as much as may be rounding of the energies that it is the sum and difference of.
+
+    Far from where the law has its mass energies are huge, and their rounding is work at any step size: without this
+    a row there would make its steps smaller for ever.
+    """
+    rounding = sum(part.abs() * torch.finfo(part.dtype).eps for part in parts)
+    return work.sign() * (work.abs() - ROUNDINGS * rounding).clamp(min=0)
 
 
 def resized(
