@@ -61,6 +61,18 @@ def run(request, tmp_path_factory):
     return request.param, recipe, root / "run"
 
 
+def made(recipe, path, *, stops=None):
+    """A run of the recipe, stopped after so many updates and resumed."""
+    resolved = resolve(str(recipe), [])
+    for record in Experiment(resolved.recipe, RunFolder(path), config=resolved.text).run():
+        if record.step == stops:
+            break
+    if stops is not None:
+        for _ in Experiment(reopen(path / "config.yaml").recipe, RunFolder(path)).run():
+            pass
+    return path
+
+
 def logged(path):
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
@@ -96,16 +108,22 @@ def test_looks_at_samples_use_it_too(run):
 
 def test_a_resumed_run_has_the_same_bits(run, tmp_path):
     _, recipe, path = run
-    resolved = resolve(str(recipe), [])
-    whole = Experiment(resolved.recipe, RunFolder(tmp_path / "run"), config=resolved.text)
-    for record in whole.run():
-        if record.step == 5:
-            break
-    again = reopen(RunFolder(tmp_path / "run").config)
-    for _ in Experiment(again.recipe, RunFolder(tmp_path / "run")).run():
-        pass
+    broken = made(recipe, tmp_path / "run", stops=5)
     for file in ("energy.safetensors", "energy.json"):
-        assert (tmp_path / "run" / file).read_bytes() == (path / file).read_bytes()
+        assert (broken / file).read_bytes() == (path / file).read_bytes()
+
+
+def test_a_resumed_run_goes_on_from_all_replicas(tmp_path):
+    kernel = f"{{class_path: erg.samplers.replica_exchange, init_args: {{kernel: {KERNELS['step_size']}, "
+    recipe, data = tmp_path / "replicas.yaml", diagnosed.table(tmp_path / "rows.csv", aligned=False)
+    recipe.write_text(RECIPE.format(data=data, kernel=f"{kernel}temperatures: [1.0, 2.0, 5.0]}}}}"))
+    whole, broken = made(recipe, tmp_path / "whole"), made(recipe, tmp_path / "broken", stops=5)
+    saved, other = (Checkpoints(path / "checkpoints").load()["parts"][0] for path in (whole, broken))
+    (buffer,) = (name for name, part in saved.items() if "positions" in part)
+    assert saved[buffer]["positions"].shape == (32, 3, 2)
+    assert torch.equal(saved[buffer]["positions"], other[buffer]["positions"])
+    assert (whole / "energy.safetensors").read_bytes() == (broken / "energy.safetensors").read_bytes()
+    assert setting(open_model(whole).kernel, "step_size") > 1e-2
 
 
 def test_the_guards_cut_and_the_correction_are_both_applied(run, tmp_path):
