@@ -34,11 +34,17 @@ class Draw(NamedTuple):
 
 
 class Record:
-    """Draws from `rng` and lists what was drawn. Stands in for a `torch.Generator`."""
+    """Draws from `rng` and lists what was drawn. Stands in for a `torch.Generator`.
+
+    Attributes:
+        draws: In order.
+        varies: Whether another time there may be more of them, or fewer.
+    """
 
     def __init__(self, rng: torch.Generator | None) -> None:
         self.rng = rng
         self.draws: list[Draw] = []
+        self.varies = False
 
 
 class Grouped:
@@ -68,6 +74,14 @@ def normal(like: Float[Tensor, "*shape"], rng: Rng = None) -> Float[Tensor, "*sh
 def uniform(like: Float[Tensor, "*shape"], rng: Rng = None) -> Float[Tensor, "*shape"]:
     """Independent entries uniform in [0, 1) with the shape, dtype and device of `like`."""
     return _draw("uniform", like, rng)
+
+
+def varies(rng: Rng) -> None:
+    """Say that what follows is drawn as often as it takes: a recording of it cannot be repeated."""
+    if isinstance(rng, Grouped):
+        varies(rng.rng)
+    elif isinstance(rng, Record):
+        rng.varies = True
 
 
 def permutation(n: int, device: torch.device, rng: Rng = None) -> Tensor:

@@ -259,6 +259,7 @@ class Rosenbrock(Energy):
 
 def _rejection(propose: Callable[[Tensor], tuple[Tensor, Tensor]], like: Tensor, rng: Rng) -> Tensor:
     """One accepted proposal per entry. `propose` gives candidates and the logs of their acceptance probabilities."""
+    draws.varies(rng)
     accepted = torch.empty_like(like)
     pending: Bool[Tensor, " n"] = torch.ones_like(like, dtype=torch.bool)
     while bool(pending.any()):

@@ -159,10 +159,10 @@ class _Feed:
 
 
 def _draws(kernel: Kernel, energy: EnergyLike, x: Tensor) -> list[Draw] | None:
-    """What a step of the whole batch draws, found on two rows; None if a draw is not one per row."""
+    """What a step of the whole batch draws, found on two rows; None if a draw is not one per row, or varies."""
     record = Record(torch.Generator().manual_seed(0))
     kernel.step(energy, kernel.init(energy, x[:2]), record)
-    if any(draw.shape[:1] != (2,) for draw in record.draws):
+    if record.varies or any(draw.shape[:1] != (2,) for draw in record.draws):
         return None
     return [draw._replace(shape=torch.Size((len(x), *draw.shape[1:]))) for draw in record.draws]
 

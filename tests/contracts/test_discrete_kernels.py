@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from erg import draws, rows
-from erg.energies import Gaussian, GaussianMixture, Independent, Neural, Uniform
+from erg.energies import DoubleWell, Gaussian, GaussianMixture, Independent, Neural, Rings, Uniform
 from erg.energies.energy import Energy
 from erg.samplers import (
     AutomaticCycles,
@@ -25,6 +25,7 @@ from erg.samplers import (
     ula,
 )
 from erg.samplers.compilation.compiled import Compiled
+from erg.samplers.parallel import Parallel
 from erg.support import Binary, Box, OneHot, Real, Spin
 from tests.contracts.kernels import APART, DISCRETE, noise_of, run
 
@@ -311,6 +312,16 @@ def test_independence_compiles(reference):
     ends = [sample(each, energy, x, 6, seeded(1)) for each in (kernel, Compiled(kernel))]
     torch.testing.assert_close(*ends)
     assert not torch.equal(ends[0], x)
+
+
+@pytest.mark.parametrize("reference", [DoubleWell(2), Rings()], ids=str)
+@pytest.mark.parametrize("wrapped", [Compiled, lambda kernel: Parallel(kernel, 2)])
+def test_a_proposal_by_rejection_draws_as_often_as_it_takes(reference, wrapped):
+    kernel, energy = independence(reference), on(reference.support)
+    for seed in range(6):
+        x = reference.exact_samples(16, seeded(seed))
+        ends = [sample(each, energy, x, 6, seeded(seed)) for each in (kernel, wrapped(kernel))]
+        assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize("name", ["dmala", "dula", "gwg", "gibbs", "acs", "CyclicalLangevin"])

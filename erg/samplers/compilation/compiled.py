@@ -243,6 +243,8 @@ def _compile(kernel: Kernel, energy: EnergyLike, inner: Any, reads: Fingerprint)
     rng = torch.Generator(tensors[0].device).manual_seed(0)
     record = Record(rng)
     kernel.step(energy, inner, record)
+    if record.varies:
+        return Eager("a step draws as often as it takes, a proposal by rejection for example")
     noise = draws.repeat(record.draws, rng)
     expected, _ = kernel.step(energy, inner, Replay(noise))
     _variants[reads.coarse] += 1
