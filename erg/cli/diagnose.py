@@ -121,6 +121,8 @@ def _show(record: dict[str, Any]) -> None:
     cost, jumps = record["gradients_per_effective_draw"], record["jumps"]
     told = f"A chain changes between {jumps['between']} {_measured(jumps)} times in {record['steps'] // 2} steps"
     print(f"\n{told}" + (f"; an effective draw costs {_measured(cost)} gradients." if cost else "."))
+    if record["nonfinite"]:
+        print(f"{100 * record['nonfinite']:.2g} % of the states that were tried have no finite energy: rejected.")
 
 
 def _measured(figure: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from erg.energies.gaussian import Gaussian, GaussianMixture
 from erg.energies.independent import Independent, Uniform
 from erg.energies.landscapes import DoubleWell, Funnel, MuellerBrown, Rings, Rosenbrock
 from erg.energies.neural import Neural
+from erg.energies.watched import Watched
 
 __all__ = [
     "Clamped",
@@ -25,6 +26,7 @@ __all__ = [
     "Rings",
     "Rosenbrock",
     "Uniform",
+    "Watched",
     "WeightedSum",
     "as_energy",
     "evaluate",

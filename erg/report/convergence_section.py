@@ -78,6 +78,9 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
     jumps = record.get("jumps")
     if isinstance(jumps, dict) and _estimate(jumps):
         told.append((f"Jumps between {jumps.get('between', 'regions')}", f"{_estimate(jumps)} a chain"))
+    nonfinite = finite_number(record.get("nonfinite"))
+    if nonfinite:
+        told.append(("Tried and rejected, no finite energy", f"{number(100 * nonfinite, 2)} %"))
     cost = _estimate(record.get("gradients_per_effective_draw"))
     if cost:
         told.append(("Gradients an effective draw", cost))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erg.data import Dataset
-from erg.energies import Counted, Energy
+from erg.energies import Counted, Energy, Watched
 from erg.errors import UserError
 from erg.estimate import Estimate
 from erg.evaluation.convergence import Autocorrelation, autocorrelation, gradients_per_draw, mode_jumps
@@ -117,6 +117,7 @@ class Diagnosis:
         correlation: Of all chains over the second half, at multiples of `every` steps; None when too many were lost.
         cost: Gradients per effective draw of the summary that mixes worst; None when too many chains were lost.
         regions: What the regions are between which jumps are counted.
+        nonfinite: The share of states tried in the first steps that have no finite energy; they were rejected.
         jumps: Between regions, a chain in the second half, as far as they show every `every` steps.
     """
 
@@ -129,6 +130,7 @@ class Diagnosis:
     cost: Estimate | None
     regions: str
     jumps: Estimate
+    nonfinite: float
 
 
 def diagnose(
@@ -169,7 +171,7 @@ def diagnose(
         row = row.float().cpu()
         found[:, kept], labels[:, kept] = row[:, :-1], row[:, -1].to(torch.int16)
         advanced(plan.every if kept else 0)
-    gradients = _gradients_a_step(model.kernel, energy, start, torch.Generator(device).manual_seed(seed))
+    gradients, nonfinite = _probed(model.kernel, energy, start, torch.Generator(device).manual_seed(seed))
     half = plan.kept // 2
     jumps = mode_jumps(labels[:, half:].float(), lambda label: label)
     compared = meeting(*found.split(plan.chains))
@@ -184,6 +186,7 @@ def diagnose(
         cost=cost,
         regions=regions.name,
         jumps=Estimate.of_mean(jumps.double()),
+        nonfinite=nonfinite,
     )
 
 
@@ -198,14 +201,17 @@ def _mixing(
     return autocorrelation(late), cost
 
 
-def _gradients_a_step(kernel: Kernel, energy: Energy, x: Float[Tensor, "rows *event"], rng: torch.Generator) -> float:
-    """Gradients that a row costs a step, counted over a few steps of the kernel without compilation."""
-    kernel, counted = _eager(kernel), Counted(energy)
+def _probed(
+    kernel: Kernel, energy: Energy, x: Float[Tensor, "rows *event"], rng: torch.Generator
+) -> tuple[float, float]:
+    """Gradients that a row costs a step, and the share of states without a finite energy; without compilation."""
+    watched = Watched(energy)
+    kernel, counted = _eager(kernel), Counted(watched)
     with sampling(counted):
         state = kernel.init(counted, x.detach())
         before = counted.gradients
         kernel.run(counted, state, PROBED, rng)
-    return (counted.gradients - before) / PROBED
+    return (counted.gradients - before) / PROBED, watched.nonfinite / max(watched.states, 1)
 
 
 def _eager(kernel: Kernel) -> Kernel:

@@ -96,6 +96,7 @@ def to_json(found: Diagnosis, *, sentence: str, model: Model, seed: int, other: 
         "energy": {"data": _group(compared.first), "noise": _group(compared.second)},
         "summaries": dict(_summaries(found)),
         "gradients_per_effective_draw": found.cost and _estimate(found.cost),
+        "nonfinite": found.nonfinite,
         "jumps": {"between": found.regions} | _estimate(found.jumps),
     }
 

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from erg.cli import diagnose
 from erg.data import load
+from erg.energies import Neural
 from erg.estimate import Estimate
 from erg.evaluation.meeting import meeting
 from erg.evaluation.regions import regions_of
 from erg.report import write_report
+from erg.runs import diagnosis
 from erg.runs.diagnosis import EXACT, Diagnosis, Plan
 from erg.runs.findings import law, verdict
 from erg.samplers import Compiled, Scheduled, descent, mala, mclmc, sgld, ula
@@ -90,7 +93,7 @@ def judged(data, noise, steps=STEPS, **how):
     """The outcome and the verdict on chains made up here, shape (chains, steps + 1, summaries)."""
     plan = Plan(len(data), steps, 1)
     found = Diagnosis(
-        plan, ("energy", "place"), data, noise, meeting(data, noise), None, None, "", Estimate(0.0, 0.0)
+        plan, ("energy", "place"), data, noise, meeting(data, noise), None, None, "", Estimate(0.0, 0.0), 0.0
     )
     return found.meeting.outcome.value, verdict(found, **({"kernel": mala(0.1), "sampler_steps": 5} | how))
 
@@ -325,3 +328,19 @@ def test_what_samples_are_draws_of_depends_on_the_kernel():
     assert "temperature 1.25e-06" in law(Compiled(sgld(10.0, 0.005)))
     assert "temperature 1.25e-06" in law(Scheduled(sgld(10.0, 0.005), {"noise": Constant(0.1)}))
     assert "descent" in law(descent(0.1))
+
+
+def test_states_without_a_finite_energy_are_counted_and_reported(wide: Path, tmp_path: Path, capsys) -> None:
+    rng = torch.Generator().manual_seed(0)
+    half = Neural(lambda x: torch.where(x[:, 0] < 0, torch.inf, x.square().sum(1) / 2))
+    gradients, share = diagnosis._probed(Compiled(mala(1.0)), half, torch.rand(200, 2, generator=rng), rng)
+    assert gradients == 1 and 0.1 < share < 0.5
+
+    assert record(wide)["nonfinite"] == 0
+    assert "no finite energy" not in said(wide) + page(wide)
+    run = shutil.copytree(wide, tmp_path / "run")
+    found = record(run) | {"nonfinite": 0.123}
+    (run / "diagnosis.json").write_text(json.dumps(found))
+    assert re.search(r"no finite energy\s+12\s%", page(run))
+    diagnose._show(found)
+    assert "12 % of the states that were tried have no finite energy" in capsys.readouterr().out

@@ -26,6 +26,7 @@ from erg.energies import (
     Path,
     Rings,
     Rosenbrock,
+    Watched,
     WeightedSum,
     evaluate,
     evaluate_energy,
@@ -55,6 +56,7 @@ class Joint(nn.Module):
 CASES: dict[str, Callable[[], Energy]] = {
     "Clamped": lambda: Clamped(network(), torch.tensor([True, False]), torch.tensor([0.7, 0.0])),
     "Counted": lambda: Counted(network()),
+    "Watched": lambda: Watched(network()),
     "DoubleWell": lambda: DoubleWell(barrier=1.7, well=1.3),
     "Funnel": lambda: Funnel(2, scale=1.4),
     "Gaussian": lambda: Gaussian(torch.tensor([0.3, -0.8]), COVARIANCE),
