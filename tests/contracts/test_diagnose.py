@@ -337,10 +337,10 @@ def test_states_without_a_finite_energy_are_counted_and_reported(wide: Path, tmp
     assert gradients == 1 and 0.1 < share < 0.5
 
     assert record(wide)["nonfinite"] == 0
-    assert "no finite energy" not in said(wide) + page(wide)
+    assert "rejected" not in said(wide) + page(wide)
     run = shutil.copytree(wide, tmp_path / "run")
     found = record(run) | {"nonfinite": 0.123}
     (run / "diagnosis.json").write_text(json.dumps(found))
-    assert re.search(r"no finite energy\s+12\s%", page(run))
+    assert re.search(r"rejected, no finite energy\s+12\s%", page(run))
     diagnose._show(found)
     assert "12 % of the states that were tried have no finite energy" in capsys.readouterr().out
