@@ -57,9 +57,10 @@ BUDGET = {
     "two-modes": 500_000,
     "funnel": 500_000,
 }
-BURN_IN = 500
-# Steps. Kernels that find two settings by themselves want more than those that are tuned by their acceptance.
-WARMUP = {"nuts": 1_000, "mams": 2_000, "mclmc": 4_000, "underdamped": 4_000}
+# Steps. Kernels that find two settings by themselves want more than those that are tuned by their acceptance, and a
+# tree is worth many steps.
+WARMUP = {"nuts": 300, "mams": 2_000, "mclmc": 4_000, "underdamped": 4_000}
+BURN_IN = {"nuts": 100, "mams": 500, "mclmc": 500, "underdamped": 500}
 FACTOR = 1.3
 # The published runs, too, tune for more than the usual acceptance where places are narrow.
 ACCEPTANCE = {("banana", "nuts"): 0.95, ("funnel", "nuts"): 0.99}
@@ -88,7 +89,7 @@ def measure(name: str, sampler: str) -> dict[str, Any]:
         SAMPLERS[sampler](), energy, start, WARMUP[sampler], rng, acceptance=ACCEPTANCE.get((name, sampler))
     )
     tuning = energy.gradients
-    x = sample(kernel, energy, start, BURN_IN, rng)
+    x = sample(kernel, energy, start, BURN_IN[sampler], rng)
     burn_in = energy.gradients - tuning
     trace = run(kernel, energy, target, x, budget=BUDGET[name], rng=rng)
     figures = {
