@@ -3,14 +3,13 @@
 Each peak is that of a process of its own.
 """
 
-import resource
 import subprocess
 import sys
 from typing import Any
 
 import torch
 
-from benchmarks.measure import row
+from benchmarks.measure import peak, row
 
 CHAINS, SHORT, LONG = 20_000, 100, 1_000
 
@@ -39,8 +38,7 @@ def run(what: str, steps: int) -> int:
     energy = Gaussian(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
     rng = torch.Generator().manual_seed(0)
     sample(kernels()[what], energy, torch.randn(CHAINS, 2, generator=rng), steps, rng)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak()
 
 
 def measure() -> dict[str, Any]:

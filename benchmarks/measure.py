@@ -5,8 +5,11 @@ medians over the rounds; the quartiles tell the spread.
 """
 
 import argparse
+import re
+import resource
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,6 +66,17 @@ def side_by_side(ways: Mapping[str, Way], *, rounds: int) -> dict[str, dict[str,
             if index:
                 times[name].append(elapsed)
     return {name: _summary(values) for name, values in times.items()}
+
+
+def peak() -> int:
+    """The most memory this process has held, in bytes.
+
+    Where the system tells VmHWM, that: on Linux, ru_maxrss begins at what the parent process used.
+    """
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+)", status.read_text())):
+        return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def row(name: str, measure: Callable[[], dict[str, Any]]) -> None:

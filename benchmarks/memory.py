@@ -3,14 +3,13 @@
 Each peak is that of a process of its own, so that one measurement cannot hide behind another.
 """
 
-import resource
 import subprocess
 import sys
 from typing import Any
 
 import torch
 
-from benchmarks.measure import row
+from benchmarks.measure import peak, row
 
 SHORT, LONG = 1_000, 10_000
 
@@ -40,8 +39,7 @@ def run(what: str, steps: int) -> int:
         _train(network, steps)
     else:
         sample(kernels()[what], network, x, steps, torch.Generator().manual_seed(0))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak()
 
 
 def measure() -> dict[str, Any]:
