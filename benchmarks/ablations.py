@@ -7,7 +7,6 @@ Trained without the divergence guard, so that divergence shows. A run counts as 
 detector would have raised an alarm, or a number was not finite.
 """
 
-import argparse
 import json
 import math
 import statistics
@@ -16,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.conditions import conditions, in_words
-from erg.files import write_json, write_text
+from benchmarks.conditions import in_words
+from benchmarks.rows import rows
 from erg.runs.config import resolve
 from erg.runs.evaluation import evaluate_run
 from erg.runs.experiment import Experiment
@@ -44,22 +43,10 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
 FIGURES = ("frechet_distance", "class_kl", "confidence", "auroc/noise")
 
 
-def main() -> None:
-    """Measure one row, or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variant", choices=[*VARIANTS, "table"])
-    parser.add_argument("--force", action="store_true", help="measure again")
-    chosen = parser.parse_args()
-    if chosen.variant == "table":
-        write_text(RESULTS.with_suffix(".md"), _table())
-        return
-    path = RESULTS / f"{chosen.variant}.json"
-    if path.exists() and not chosen.force:
-        print(f"{path} exists; --force measures again.")
-        return
-    description, overrides = VARIANTS[chosen.variant]
-    runs = [_run(overrides, seed) for seed in SEEDS]
-    write_json(path, {"variant": chosen.variant, "description": description, "runs": runs, **conditions()})
+def measure(variant: str) -> dict[str, Any]:
+    """One variant, seed after seed."""
+    description, overrides = VARIANTS[variant]
+    return {"variant": variant, "description": description, "runs": [_run(overrides, seed) for seed in SEEDS]}
 
 
 def _run(overrides: list[str], seed: int) -> dict[str, Any]:
@@ -88,7 +75,8 @@ def _run(overrides: list[str], seed: int) -> dict[str, Any]:
     }
 
 
-def _table() -> str:
+def table() -> str:
+    """The page, from the variants that were measured."""
     lines = [
         "# Ablations on 8x8 digits",
         "",
@@ -127,4 +115,4 @@ def _spread(values: list[float | None]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    rows("ablations", __doc__, {"variant": VARIANTS}, measure, table)

@@ -5,7 +5,6 @@ each library in a process of its own, taking turns. A row is skipped when its re
 docs/results/ess.md from the rows.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -14,10 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.conditions import conditions
 from benchmarks.ess_peer import CHAINS, LEAPFROGS, LENGTH, STEP_SIZE, STEPS
 from benchmarks.measure import PEERS
-from erg.files import write_json, write_text
+from benchmarks.rows import rows
 
 RESULTS = Path("docs/results/ess")
 VERSIONS = {"torchebm": "0.8.9", "ebmkit": "0.16.0", "blackjax": "1.7.1"}
@@ -73,8 +71,6 @@ def measure(algorithm: str, target: str) -> dict[str, Any]:
     for worker in workers.values():
         worker.close()
     return {
-        "command": f"python -m benchmarks.ess {algorithm} {target}",
-        **conditions(),
         "peers": {name: version for name, version in VERSIONS.items() if name in workers},
         "settings": _settings(algorithm, target),
         "libraries": {library: _summary(runs[library]) for library in workers},
@@ -143,25 +139,5 @@ def _path(algorithm: str, target: str) -> Path:
     return RESULTS / f"{algorithm}-{target}.json"
 
 
-def main() -> None:
-    """Measure one row, or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("algorithm", choices=[*LIBRARIES, "table"])
-    parser.add_argument("target", choices=list(STEP_SIZE), nargs="?")
-    parser.add_argument("--force", action="store_true", help="measure again")
-    chosen = parser.parse_args()
-    if chosen.algorithm == "table":
-        write_text(RESULTS.with_suffix(".md"), table())
-        return
-    if chosen.target is None:
-        parser.error(f"a target is needed: {' or '.join(STEP_SIZE)}")
-    path = _path(chosen.algorithm, chosen.target)
-    if path.exists() and not chosen.force:
-        print(f"{path} exists; --force measures again")
-        return
-    write_json(path, measure(chosen.algorithm, chosen.target))
-    print(path)
-
-
 if __name__ == "__main__":
-    main()
+    rows("ess", __doc__, {"algorithm": LIBRARIES, "target": STEP_SIZE}, measure, table)

@@ -7,7 +7,6 @@ stays below 0.01. That is the definition of the published figures. A row is skip
 writes docs/results/low_error.md from the rows.
 """
 
-import argparse
 import json
 import math
 import time
@@ -18,10 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.conditions import conditions
+from benchmarks.rows import rows
 from benchmarks.targets import TARGETS, Target
 from erg.energies import Counted
-from erg.files import write_json, write_text
 from erg.roles import Kernel
 from erg.samplers import Compiled, chain, mams, mclmc, nuts, sample, underdamped, warmup
 
@@ -98,8 +96,6 @@ def measure(name: str, sampler: str) -> dict[str, Any]:
     }
     published = PUBLISHED[name].get(sampler)
     return {
-        "command": f"python -m benchmarks.low_error {name} {sampler}",
-        **conditions(),
         "seed": 0,
         "chains": len(x),
         "kernel": repr(kernel) if len(repr(kernel)) < 2000 else type(kernel).__name__,
@@ -213,26 +209,5 @@ def _row(name: str, sampler: str, found: dict[str, Any]) -> str:
     return f"| {name} | {sampler} | {found['chains']:,} | {' | '.join(cells)} | {spent:,} | {goal} |"
 
 
-def main() -> None:
-    """Measure one row, or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=[*TARGETS, "table"])
-    parser.add_argument("sampler", choices=list(SAMPLERS), nargs="?")
-    parser.add_argument("--force", action="store_true", help="measure again")
-    chosen = parser.parse_args()
-    if chosen.target == "table":
-        write_text(RESULTS.with_suffix(".md"), table())
-        return
-    if chosen.sampler is None:
-        parser.error(f"a sampler is needed: {', '.join(SAMPLERS)}")
-    path = RESULTS / f"{chosen.target}-{chosen.sampler}.json"
-    if path.exists() and not chosen.force:
-        print(f"{path} exists; --force measures again")
-        return
-    result = measure(chosen.target, chosen.sampler)
-    write_json(path, result)
-    print(path, result["average"], result["worst"])
-
-
 if __name__ == "__main__":
-    main()
+    rows("low_error", __doc__, {"target": TARGETS, "sampler": SAMPLERS}, measure, table)

@@ -1,13 +1,12 @@
 """Are the errors of log Z honest? Many independent runs of each method against the known value.
 
-    python -m benchmarks.partition ROW [--force] [--runs N]     one row; skipped when its result exists
-    python -m benchmarks.partition table                        docs/results/partition.md from the rows
+    python -m benchmarks.partition ROW [--force]     one row; skipped when its result exists
+    python -m benchmarks.partition table               docs/results/partition.md from the rows
 
 A run's 95 % interval is its value plus or minus 1.96 standard errors. Coverage is the share of runs whose interval
 holds the truth; width is the median interval over what the spread of the values over runs implies.
 """
 
-import argparse
 import json
 import math
 import time
@@ -21,11 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from benchmarks.conditions import conditions
+from benchmarks.rows import rows
 from erg.data import load
 from erg.energies import Counted, Energy, Gaussian, Independent, Neural, Path
 from erg.evaluation.partition import log_partition
-from erg.files import write_json, write_text
 from erg.roles import Kernel
 from erg.samplers import ais, bracket, dmala, gwg, hmc, mala, reverse_ais, smc
 from erg.support import Binary, Spin
@@ -146,8 +144,8 @@ def digits_rbm(*, hidden: int = 16, epochs: int = 60, batch: int = 100) -> tuple
     chains = x[torch.randperm(len(x), generator=rng)[:batch]]
     for epoch in range(epochs):
         rate = 0.1 * (1 - epoch / epochs)
-        for rows in torch.randperm(len(x), generator=rng).split(batch)[:-1]:
-            data = x[rows]
+        for batch_rows in torch.randperm(len(x), generator=rng).split(batch)[:-1]:
+            data = x[batch_rows]
             on_data = (model.hidden + data @ model.weights).sigmoid()
             h = torch.bernoulli((model.hidden + chains @ model.weights).sigmoid(), generator=rng)
             chains = torch.bernoulli((model.visible + h @ model.weights.T).sigmoid(), generator=rng)
@@ -186,27 +184,6 @@ ROWS: dict[str, Callable[[], Problem]] = {
 }
 
 
-def main() -> None:
-    """Measure one row, or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("row", choices=[*ROWS, "table"])
-    parser.add_argument("--force", action="store_true", help="measure again")
-    parser.add_argument("--runs", type=int, help="fewer for a trial, which is printed and not kept")
-    chosen = parser.parse_args()
-    if chosen.row == "table":
-        write_text(RESULTS.with_suffix(".md"), table())
-        return
-    path = RESULTS / f"{chosen.row}.json"
-    if path.exists() and not chosen.force and chosen.runs is None:
-        print(f"{path} exists; --force measures again.")
-        return
-    torch.set_num_threads(1)
-    result = measure(chosen.row, chosen.runs)
-    print(json.dumps({name: each["figures"] for name, each in result["methods"].items()}, indent=1))
-    if chosen.runs is None:
-        write_json(path, {**result, **conditions()})
-
-
 class Meter:
     """What each method found and cost, summed over runs."""
 
@@ -226,10 +203,11 @@ class Meter:
         return result
 
 
-def measure(row: str, runs: int | None = None) -> dict[str, Any]:
-    """Every method on one problem, `runs` times."""
+def measure(row: str) -> dict[str, Any]:
+    """Every method on one problem, run after run."""
+    torch.set_num_threads(1)
     problem = ROWS[row]()
-    runs = runs or problem.runs
+    runs = problem.runs
     meter = Meter(Counted(problem.energy))
     for seed in range(runs):
         _run(problem, meter, torch.Generator().manual_seed(seed))
@@ -243,7 +221,6 @@ def measure(row: str, runs: int | None = None) -> dict[str, Any]:
     }
     return {
         "row": row,
-        "command": f"python -m benchmarks.partition {row}",
         "description": problem.description,
         "log_z": problem.log_z,
         "runs": runs,
@@ -342,4 +319,4 @@ def _pooled(results: list[dict[str, Any]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    rows("partition", __doc__, {"row": ROWS}, measure, table)
