@@ -1,6 +1,7 @@
 """The parts of a branching kernel's steps as compiled functions of tensors, each made when it is first met."""
 
 import copy
+import threading
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,10 @@ from torch import Tensor
 
 from erg.roles import Kernel
 from erg.samplers.compilation.graphs import Program, as_inputs, flatten, restore, settings, traced, with_settings
+
+
+# Parts of a batch may run in threads, and tracing is for one at a time.
+_making = threading.Lock()
 
 
 class Piece(NamedTuple):
@@ -53,8 +58,9 @@ class Pieces:
         name = (part, *static.items())
         leaves = [x.contiguous() for x in flatten(trees)]
         with torch.no_grad():
-            if name not in self._made:
-                self._made[name] = _piece(part, fixed, trees, static, (leaves, self._values), self._weights)
+            with _making:
+                if name not in self._made:
+                    self._made[name] = _piece(part, fixed, trees, static, (leaves, self._values), self._weights)
             program, example = self._made[name]
             if name not in self._prepared:
                 self._prepared[name] = program.prepare(*self._weights)
