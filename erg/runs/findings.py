@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from erg.files import write_atomically, write_json
 from erg.roles import Kernel
 from erg.runs.diagnosis import Diagnosis
 from erg.runs.model import Model
+from erg.samplers.composition import parts_of
 from erg.samplers.langevin import Descent, ImageLangevin, temperature
 
 TONES = {
@@ -36,7 +36,7 @@ def verdict(found: Diagnosis, *, kernel: Kernel, sampler_steps: int, other: str 
     steps, compared = f"{found.plan.steps:,}", found.meeting
     ends = f"Chains{f' of {other}' if other else ''} from data and from noise"
     short = "" if other else _short(found, sampler_steps)
-    after = "" if compared.after is None else _about(compared.after * found.plan.every, found.plan.steps)
+    after = "" if compared.after is None else _about(compared.after * found.plan.every)
     if compared.outcome is Outcome.CONVERGED:
         length = " that are drawn so long" if compared.after else ""
         return f"{ends} meet {after}: samples{length} are draws from {law(kernel)}.{short}"
@@ -68,7 +68,7 @@ def verdict(found: Diagnosis, *, kernel: Kernel, sampler_steps: int, other: str 
 
 def law(kernel: Kernel) -> str:
     """What chains of a kernel are draws of once they have forgotten their start."""
-    parts = list(_parts(kernel))
+    parts = list(parts_of(kernel))
     for part in parts:
         if isinstance(part, ImageLangevin):
             level = temperature(part.step_size, part.noise)
@@ -165,18 +165,10 @@ def _short(found: Diagnosis, sampler_steps: int) -> str:
     return f" The run's own samples, of {sampler_steps:,} steps, are shorter than that."
 
 
-def _about(step: int, steps: int) -> str:
+def _about(step: int) -> str:
     """When, with as many digits as windows can tell."""
     return f"after about {float(f'{step:.2g}'):,.0f} steps" if step else "from the first steps on"
 
 
 def _largest(values: list[float]) -> float:
     return max((value for value in values if not math.isnan(value)), default=math.nan)
-
-
-def _parts(thing: Any) -> Iterator[Any]:
-    """A kernel and all that it is made of."""
-    yield thing
-    if is_dataclass(thing):
-        for each in fields(thing):
-            yield from _parts(getattr(thing, each.name))

@@ -1,6 +1,6 @@
 """Which kernels leave exp(-E) as it is, and how to ask for one that does not."""
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel
+from erg.samplers.composition import parts_of
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,8 @@ class Biased(Kernel):
 
 def bias_of(kernel: Any) -> str | None:
     """The name of the part of `kernel` that does not leave exp(-E) invariant; None if every part does."""
-    if isinstance(kernel, Kernel) and not kernel.invariant:
-        return type(kernel).__name__
-    if not is_dataclass(kernel) or isinstance(kernel, type):
-        return None
-    parts = [part for field in fields(kernel) for part in _parts(getattr(kernel, field.name))]
-    return next((bias for part in parts if (bias := bias_of(part)) is not None), None)
+    parts = (part for part in parts_of(kernel) if isinstance(part, Kernel))
+    return next((type(part).__name__ for part in parts if not part.invariant), None)
 
 
 def refuse_bias(kernel: Kernel, *, of: str) -> bool:
@@ -61,7 +58,3 @@ def refuse_bias(kernel: Kernel, *, of: str) -> bool:
             "Biased(kernel)."
         )
     return bias is not None
-
-
-def _parts(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, tuple | list) else [value]

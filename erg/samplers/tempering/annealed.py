@@ -18,10 +18,11 @@ from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.chain import advance
 from erg.samplers.compilation.compiled import Running
+from erg.samplers.composition import refuse_inside
 from erg.samplers.parallel import Parallel
 from erg.samplers.rules import support_of
 from erg.samplers.schedules import Schedule
-from erg.samplers.tempering.rescaling import Tempered, changed, refuse_inside, rescaling, scale_at
+from erg.samplers.tempering.rescaling import Tempered, changed, rescaling, scale_at
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from erg import draws, rows
 from erg.draws import Grouped, Rng
 from erg.energies.repeated import repeated
 from erg.roles import Adaptive, EnergyLike, Kernel
+from erg.samplers.composition import refuse_inside
 from erg.samplers.parallel import Parallel
 from erg.samplers.rules import support_of
 from erg.samplers.tempering.annealed import Annealed
@@ -35,7 +36,6 @@ from erg.samplers.tempering.rescaling import (
     Tempered,
     changed,
     energies_of,
-    refuse_inside,
     rescaling,
     scale_at,
 )

@@ -11,8 +11,8 @@ Energies and gradients are looked for in `Evaluated`, positions there and in fie
 (momenta, step sizes, counters) is left where it is.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
@@ -107,27 +107,3 @@ def energies_of(energy: EnergyLike, state: Any) -> Tensor:
 def scale_at(temperature: float, support: Support) -> float:
     """The unit of length s at a temperature."""
     return temperature**0.5 if isinstance(support, Real) else 1.0
-
-
-def parts_of(kernel: Any) -> Iterator[Any]:
-    """A kernel, and what it is made of."""
-    yield kernel
-    if is_dataclass(kernel) and not isinstance(kernel, type):
-        for field in fields(kernel):
-            yield from parts_of(getattr(kernel, field.name))
-
-
-def refuse_inside(kernel: Any, *kinds: type, of: str) -> None:
-    """Refuse a kernel with a part that has to be around and not inside.
-
-    Raises:
-        TypeError: If there is one.
-    """
-    for part in parts_of(kernel):
-        if not isinstance(part, kinds):
-            continue
-        name = type(part).__name__
-        raise TypeError(
-            f"{of} moves any kernel that stays at one temperature on one thread, but got a {name} inside; "
-            f"put {name} around {of}, or leave it out."
-        )

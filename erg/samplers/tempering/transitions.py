@@ -24,6 +24,7 @@ from erg import draws
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.compilation.compiled import Compiled
+from erg.samplers.composition import parts_of, refuse_inside
 from erg.samplers.parallel import Parallel
 from erg.samplers.preconditioned import Whitened
 from erg.samplers.rules import support_of
@@ -34,8 +35,6 @@ from erg.samplers.tempering.rescaling import (
     changed,
     chosen,
     energies_of,
-    parts_of,
-    refuse_inside,
     rescaling,
     scale_at,
 )

@@ -1,0 +1,39 @@
+"""What a kernel is made of: moves, and other kernels."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+
+def parts_of(kernel: Any) -> Iterator[Any]:
+    """A kernel, and all that it is made of, in lists and tuples too.
+
+    Example:
+        >>> from erg.samplers import Compiled, mala
+        >>> [type(part).__name__ for part in parts_of(Compiled(mala(0.1)))][:3]
+        ['Compiled', 'Metropolis', 'Langevin']
+    """
+    yield kernel
+    inside: list[Any] = []
+    if is_dataclass(kernel) and not isinstance(kernel, type):
+        inside = [getattr(kernel, field.name) for field in fields(kernel)]
+    elif isinstance(kernel, tuple | list):
+        inside = list(kernel)
+    for part in inside:
+        yield from parts_of(part)
+
+
+def refuse_inside(kernel: Any, *kinds: type, of: str) -> None:
+    """Refuse a kernel with a part that has to be around and not inside.
+
+    Raises:
+        TypeError: If there is one.
+    """
+    for part in parts_of(kernel):
+        if not isinstance(part, kinds):
+            continue
+        name = type(part).__name__
+        raise TypeError(
+            f"{of} moves any kernel that stays at one temperature on one thread, but got a {name} inside; "
+            f"put {name} around {of}, or leave it out."
+        )
