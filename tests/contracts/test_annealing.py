@@ -17,6 +17,7 @@ from erg.samplers import (
     gibbs,
     mala,
     random_walk,
+    replica_exchange,
     reverse_ais,
     smc,
     ula,
@@ -145,6 +146,13 @@ class TestBias:
     def test_unadjusted_kernels_are_refused(self, method, kernel):
         with pytest.raises(TypeError, match=r"leaves exp\(-E\) invariant, but Unadjusted does not.*Biased\(kernel\)"):
             METHODS[method](path(), kernel)
+
+    @every_method
+    def test_replicas_that_would_all_start_at_one_state_are_refused(self, method):
+        kernel = replica_exchange(mala(0.3), [1.0, 4.0])
+        for each in (kernel, Compiled(kernel)):
+            with pytest.raises(TypeError, match=r"leaves exp\(-E\) invariant, but ReplicaExchange does not"):
+                METHODS[method](path(), each)
 
     @every_method
     def test_unless_asked_for_by_name(self, method):

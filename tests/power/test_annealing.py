@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from erg.energies import Path, evaluate_energy
-from erg.samplers import Biased, ais, bracket, reverse_ais, sample, smc, ula
+from erg.samplers import Biased, ais, bracket, mala, replica_exchange, reverse_ais, sample, smc, ula
 from tests.statistical.annealings import BETAS, CASES, CHAINS, SIGMAS, TEMPERATURE, departure
 
 
@@ -98,3 +98,10 @@ def test_the_bias_of_an_unadjusted_kernel_is_noticed():
     down = reverse_ais(case.path, kernel, case.exact(CHAINS, rng(1)), betas=betas, rng=rng(2))
     both = bracket(up, down)
     assert both.lower.value > both.upper.value  # no bracket at all
+
+
+def test_the_bias_of_replicas_that_all_start_at_one_state_is_noticed():
+    case = CASES["gaussian"]()
+    kernel = Biased(replica_exchange(mala(0.3), [1.0, 4.0, 16.0]))
+    up = ais(case.path, kernel, betas=torch.linspace(0, 1, 30), chains=CHAINS, rng=rng())
+    assert up.biased and departure(up.log_weights, case.log_z) > SIGMAS

@@ -9,6 +9,9 @@ from torch import Tensor
 from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.composition import parts_of
+from erg.samplers.tempering.replicas import ReplicaExchange, WithReplicas
+
+_JOINT = (ReplicaExchange, WithReplicas)
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class Biased(Kernel):
     """The same kernel, by a name that owns its bias.
 
     Weights of annealing are right on average only if every kernel leaves its exp(-E) invariant. An unadjusted one
-    does not: log Z is then off by an amount that no number of chains removes and no standard error shows, and
-    neither side of a bracket is a bound.
+    does not, nor does replica exchange whose replicas all start at one state: log Z is then off by an amount that no
+    number of chains removes and no standard error shows, and neither side of a bracket is a bound.
 
     Args:
         kernel: What moves.
@@ -39,9 +42,13 @@ class Biased(Kernel):
 
 
 def bias_of(kernel: Any) -> str | None:
-    """The name of the part of `kernel` that does not leave exp(-E) invariant; None if every part does."""
+    """The name of the part of `kernel` that does not leave exp(-E) invariant; None if every part does.
+
+    Annealing starts its kernel anew at every temperature. Replica exchange would then begin with all replicas at one
+    state: it keeps their joint law, and not that of the cold one alone.
+    """
     parts = (part for part in parts_of(kernel) if isinstance(part, Kernel))
-    return next((type(part).__name__ for part in parts if not part.invariant), None)
+    return next((type(part).__name__ for part in parts if not part.invariant or isinstance(part, _JOINT)), None)
 
 
 def refuse_bias(kernel: Kernel, *, of: str) -> bool:

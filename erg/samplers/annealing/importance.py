@@ -82,7 +82,7 @@ def ais(
         rng: The only source of randomness when given.
 
     Raises:
-        TypeError: If the reference has no log Z or exact samples, or the kernel is unadjusted.
+        TypeError: If the reference has no log Z or exact samples, or the kernel does not leave exp(-E) as it is.
         ValueError: If the betas do not rise from 0 to 1, or a count is not positive.
 
     Example:
@@ -126,7 +126,7 @@ def reverse_ais(
         rng: The only source of randomness when given.
 
     Raises:
-        TypeError: If the reference has no log Z, or the kernel is unadjusted.
+        TypeError: If the reference has no log Z, or the kernel does not leave exp(-E) as it is.
         ValueError: If the betas do not rise from 0 to 1, there are fewer than two rows, or one has no finite energy.
     """
     reference = check_reference(path, of="reverse_ais()")

@@ -91,7 +91,7 @@ def smc(
         rng: The only source of randomness when given.
 
     Raises:
-        TypeError: If the reference has no log Z or exact samples, or the kernel is unadjusted.
+        TypeError: If the reference has no log Z or exact samples, or the kernel does not leave exp(-E) as it is.
         ValueError: If a share is not inside (0, 1), a count is not positive, or the chains do not divide evenly.
         RuntimeError: If the energy is so steep that no change of temperature keeps that many chains.
 
