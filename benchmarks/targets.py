@@ -110,8 +110,8 @@ def brownian() -> Target:
     The scales have LogNormal(0, 2) priors and are sampled through a softplus. Columns: innovation scale,
     observation scale, 30 positions.
     """
-    seen = ~OBSERVED.isnan()
-    observed = OBSERVED[seen]
+    # A factor, and no choice of columns: a compiled step takes no boolean index.
+    seen, observed = (~OBSERVED.isnan()).float(), OBSERVED.nan_to_num()
 
     def energy(x: Tensor) -> Tensor:
         scales, path = softplus(x[:, :2]), x[:, 2:]
@@ -119,8 +119,8 @@ def brownian() -> Target:
         prior = (scales.log().square() / 8 + scales.log() - logsigmoid(x[:, :2])).sum(1)
         steps = torch.diff(path, dim=1, prepend=torch.zeros_like(path[:, :1]))
         walk = (steps / scales[:, :1]).square().sum(1) / 2 + 30 * innovation
-        errors = (path[:, seen] - observed.to(x.dtype)) / scales[:, 1:]
-        return prior + walk + errors.square().sum(1) / 2 + len(observed) * observation
+        errors = seen.to(x.dtype) * (path - observed.to(x.dtype)) / scales[:, 1:]
+        return prior + walk + errors.square().sum(1) / 2 + seen.sum() * observation
 
     def start(n: int, rng: torch.Generator) -> Tensor:
         scales = torch.tensor([0.1, 0.15]).log() + 0.1 * torch.randn(n, 2, generator=rng)
