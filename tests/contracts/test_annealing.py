@@ -119,6 +119,16 @@ def test_starts_outside_of_the_support_weigh_nothing():
     assert (found.log_weights == -math.inf).double().mean() > 0.4
 
 
+def test_reverse_chains_never_leave_the_box_and_cannot_know_a_larger_reference():
+    flat = Neural(lambda x: 0 * x.sum(1), support=Box(-1.0, 1.0))
+    path = Path(Gaussian.standard(2), flat)
+    with pytest.raises(TypeError, match=r"reference on the support of the target, Box.* but this one lives on Real"):
+        reverse_ais(path, mala(0.3), torch.zeros(4, 2))
+    wider = Path(Uniform((2,), Box(-2.0, 2.0)), flat)
+    with pytest.raises(TypeError, match="log Z would be too high"):
+        reverse_ais(wider, mala(0.3), torch.zeros(4, 2))
+
+
 class TestReferences:
     def test_a_box(self):
         tilted = Neural(lambda x: 1.4 * x.sum(1), support=Box(-1.0, 1.0)) / 0.7

@@ -8,8 +8,10 @@ it first pays for the change of energy *where it stands*, and then moves under t
     \qquad x_t \sim K_{\beta_t}(\cdot \mid x_{t-1}).
 
 The mean of w is Z for any kernels :math:`K_\beta` that leave their :math:`e^{-E_\beta}` invariant, however slow.
-The same from samples of the target down to the reference estimates 1/Z. By Jensen's inequality the log of a mean
-is low on average: the first is a lower bound of log Z in expectation, the second an upper bound.
+The same from samples of the target down to the reference estimates 1/Z, if the target has mass wherever the
+reference has: these chains never leave the mass of the target, and where that is a share s of the reference, they
+estimate s/Z. By Jensen's inequality the log of a mean is low on average: the first is a lower bound of log Z in
+expectation, the second an upper bound.
 
 References:
     Neal (2001), Annealed importance sampling, arXiv:physics/9803008
@@ -25,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erg.draws import Rng
-from erg.energies.algebra import Path
+from erg.energies.algebra import Path, intersect
 from erg.estimate import Estimate
 from erg.roles import Reference
 from erg.samplers.annealing import weights
@@ -126,10 +128,17 @@ def reverse_ais(
         rng: The only source of randomness when given.
 
     Raises:
-        TypeError: If the reference has no log Z, or the kernel does not leave exp(-E) as it is.
+        TypeError: If the reference has no log Z or a larger support than the target, or the kernel does not leave
+            exp(-E) as it is.
         ValueError: If the betas do not rise from 0 to 1, there are fewer than two rows, or one has no finite energy.
     """
-    reference = check_reference(path, of="reverse_ais()")
+    reference, support = check_reference(path, of="reverse_ais()"), path.reference.support
+    if intersect(support, path.energy.support) != support:
+        raise TypeError(
+            f"reverse_ais() ends at a reference on the support of the target, {path.energy.support}, but this one "
+            f"lives on {support}, where these chains never go: log Z would be too high; use a reference on "
+            f"{path.energy.support}, such as Uniform on a box."
+        )
     if len(x) < 2:
         raise ValueError(f"reverse_ais() needs at least two samples of the target for an error, but got {len(x)}.")
     down = temperatures(betas).flip(0)
