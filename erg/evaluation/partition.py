@@ -6,12 +6,14 @@ dimensions by quadrature. For larger ones `erg.samplers` has `ais`, `reverse_ais
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from erg.energies.energy import as_energy, check_energies
+from erg.energies.algebra import Clamped
+from erg.energies.energy import Energy, as_energy, check_energies
 from erg.estimate import Estimate
 from erg.evaluation.quadrature import Bounds, integrated
 from erg.roles import EnergyLike
@@ -28,13 +30,15 @@ def log_partition(
 
     Args:
         energy: Its support decides: `Binary`, `Spin` and `OneHot` are enumerated, up to 2^24 states, in chunks;
-            `Real` and `Box` are integrated, up to three dimensions, in float64.
+            `Real` and `Box` are integrated, up to three dimensions, in float64. States are of the dtype and on the
+            device of the energy's parameters if it has any.
         event: The shape of one state.
         tolerance: Of the quadrature, in nats. Its error is the change at the last refinement.
         bounds: Where the quadrature looks; found when left out.
 
     Raises:
-        ValueError: If there are too many states or dimensions, or exp(-E) has no finite integral that is found.
+        ValueError: If there are too many states or dimensions, some entries are held by `clamp`, or exp(-E) has no
+            finite integral that is found.
 
     Example:
         >>> from erg.energies import Independent
@@ -44,10 +48,16 @@ def log_partition(
     """
     energy = as_energy(energy)
     support = energy.support
-    with sampling(energy):
+    if any(isinstance(part, Clamped) for part in energy.modules()):
+        raise ValueError(
+            "log_partition visits every state, but this energy holds some entries, whose values would be counted "
+            "over and over; write it as a function of the free entries."
+        )
+    with sampling(energy), torch.no_grad():
         if isinstance(support, Real | Box):
-            return integrated(energy, event, tolerance=tolerance, bounds=bounds)
-        return Estimate(_summed(energy, support, event), 0.0)
+            box = support if isinstance(support, Box) else None
+            return integrated(_score(energy), event, box=box, tolerance=tolerance, bounds=bounds)
+        return Estimate(_summed(_score(energy), support, event), 0.0)
 
 
 def log_likelihood(
@@ -108,10 +118,21 @@ def bits_per_dimension(
     return Estimate(-(log_likelihood.value + volume) / unit, log_likelihood.standard_error / unit)
 
 
-def _summed(energy: EnergyLike, support: Binary | Spin | OneHot, event: tuple[int, ...]) -> float:
+def _score(energy: Energy) -> Callable[[Tensor], Tensor]:
+    """The energies of states, in float64 on the CPU, by weights of whatever dtype on whatever device."""
+    weights = list(energy.parameters())
+    device = next((tensor.device for tensor in (*weights, *energy.buffers())), None)
+
+    def score(states: Tensor) -> Tensor:
+        x = states.to(device, weights[0].dtype if weights else states.dtype)
+        return check_energies(energy(x), x).double().cpu()
+
+    return score
+
+
+def _summed(score: Callable[[Tensor], Tensor], support: Binary | Spin | OneHot, event: tuple[int, ...]) -> float:
     """The log of the sum over all states, chunk after chunk."""
     total = torch.tensor(-math.inf, dtype=torch.float64)
-    with torch.no_grad():
-        for states in support.enumerate(event, chunk=_CHUNK):
-            total = torch.logaddexp(total, (-check_energies(energy(states), states).double()).logsumexp(0).cpu())
+    for states in support.enumerate(event, chunk=_CHUNK):
+        total = torch.logaddexp(total, (-score(states)).logsumexp(0))
     return total.item()

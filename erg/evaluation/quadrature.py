@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from erg.energies.energy import Energy
 from erg.estimate import Estimate
 from erg.support import Box
 
@@ -35,12 +34,20 @@ class Bounds(NamedTuple):
     high: Float[Tensor, " dimensions"]
 
 
-def integrated(energy: Energy, event: tuple[int, ...], *, tolerance: float, bounds: Bounds | None = None) -> Estimate:
+def integrated(
+    score: Callable[[Float[Tensor, "batch *event"]], Float[Tensor, " batch"]],
+    event: tuple[int, ...],
+    *,
+    box: Box | None,
+    tolerance: float,
+    bounds: Bounds | None = None,
+) -> Estimate:
     """Log Z by quadrature, with the difference of the last two refinements as its error.
 
     Args:
-        energy: On `Real` or a `Box`, of up to three dimensions.
+        score: The energies of states of up to three dimensions, both in float64.
         event: The shape of one state.
+        box: Where the states live; None for the real numbers.
         tolerance: In nats. Refinement stops there, or when a grid would have too many points.
         bounds: Where to look; found when left out.
 
@@ -55,12 +62,11 @@ def integrated(energy: Energy, event: tuple[int, ...], *, tolerance: float, boun
         )
 
     def log_density(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            energies = energy(x.reshape(len(x), *event)).double()
+        energies = score(x.reshape(len(x), *event))
         return torch.where(energies.isfinite(), -energies, -torch.inf)
 
     if bounds is None:
-        bounds = _found(log_density, energy.support if isinstance(energy.support, Box) else None, dimensions)
+        bounds = _found(log_density, box, dimensions)
     panels = 4
     value = _gauss_legendre(log_density, bounds, panels)
     while True:

@@ -43,6 +43,13 @@ class TestEnumeration:
 
         assert log_partition(Neural(at_least_two, support=Binary()), (3,)).value == pytest.approx(math.log(4))
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+    def test_weights_of_any_dtype(self, dtype):
+        scores = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Flatten(0)).to(dtype)
+        weight, bias = scores[0].weight[0].double(), scores[0].bias.double()
+        expected = torch.nn.functional.softplus(-weight).sum() - bias[0]
+        assert log_partition(Neural(scores, support=Binary()), (3,)).value == pytest.approx(expected.item(), abs=1e-5)
+
 
 CORRELATED = torch.tensor([[2.0, 0.9, 0.1], [0.9, 0.5, 0.0], [0.1, 0.0, 0.3]], dtype=torch.float64)
 
@@ -62,6 +69,14 @@ class TestQuadrature:
         energy = Gaussian(torch.full((3, 1), 0.5, dtype=torch.float64), CORRELATED) / TEMPERATURE
         expected = (3 * math.log(2 * math.pi * TEMPERATURE) + torch.logdet(CORRELATED).item()) / 2
         assert log_partition(energy, (3, 1), tolerance=1e-3).value == pytest.approx(expected, abs=1e-3)
+
+    def test_networks_of_any_dtype(self):
+        network = torch.nn.Sequential(
+            torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1), torch.nn.Flatten(0)
+        )
+        found = log_partition(Neural(network) + Gaussian.standard(2), (2,))
+        exact = log_partition(Neural(network.double()) + Gaussian.standard(2), (2,))
+        assert exact.standard_error < 1e-6 and found.value == pytest.approx(exact.value, abs=1e-5)
 
     def test_narrow_modes_far_apart(self):
         means = torch.tensor([[-9.0, 0.0], [7.0, 5.0]], dtype=torch.float64)
@@ -133,6 +148,11 @@ class TestRefusals:
             log_partition(Independent.uniform((25,), Spin()), (25,))
         with pytest.raises(ValueError, match=r"1 to 3 dimensions, .* have 4; estimate log Z with ais\(\) or smc\(\)"):
             log_partition(Gaussian.standard(4), (4,))
+
+    def test_held_entries(self):
+        held = Independent(LOGITS[0], Binary()).clamp(torch.tensor([True, False, False]), 1.0)
+        with pytest.raises(ValueError, match=r"holds some entries, .* write it as a function of the free entries"):
+            log_partition(held / TEMPERATURE, (3,))
 
     def test_no_finite_integral(self):
         with pytest.raises(ValueError, match="does not fall off"):
