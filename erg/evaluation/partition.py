@@ -74,9 +74,16 @@ def log_likelihood(
         The mean with the standard error of both parts: of a mean over rows, and of log Z.
 
     Raises:
-        ValueError: If there are fewer than two rows, or log Z is left out and the space is too large.
+        ValueError: If there are fewer than two rows, some are off the energy's support, or log Z is left out and the
+            space is too large.
     """
     energy = as_energy(energy)
+    elsewhere = int((~energy.support.contains(x)).sum())
+    if elsewhere:
+        raise ValueError(
+            f"log_likelihood takes rows on {energy.support}, where the energy lives, but {elsewhere} of {len(x)} are "
+            "elsewhere, where p is 0; scale or round the data as for training."
+        )
     if log_z is None:
         log_z = log_partition(energy, tuple(x.shape[1:]))
     value, error = log_z if isinstance(log_z, Estimate) else (log_z, 0.0)

@@ -115,6 +115,13 @@ class TestLikelihood:
         assert log_likelihood(energy, x, 3.0) == Estimate(-4.0, pytest.approx(1.0))
         assert log_likelihood(energy, x, Estimate(3.0, 0.75)) == Estimate(-4.0, pytest.approx(1.25))
 
+    def test_rows_off_the_support_are_refused(self):
+        grey, pixels = torch.tensor([[0.0, 1.0], [0.5, 1.0]]), torch.tensor([[0.0], [255.0]])
+        with pytest.raises(ValueError, match=r"rows on Binary\(\), .* but 1 of 2 are elsewhere, where p is 0"):
+            log_likelihood(Independent.uniform((2,), Binary()), grey)
+        with pytest.raises(ValueError, match="1 of 2 are elsewhere"):
+            log_likelihood(Uniform((1,), Box(-1.0, 1.0)), pixels, 0.0)
+
     def test_leaves_a_network_as_it_was(self):
         network = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Dropout(), torch.nn.Linear(4, 1))
         energy = Neural(torch.nn.Sequential(network, torch.nn.Flatten(0)))
