@@ -70,8 +70,8 @@ class Metropolis(Kernel):
     """Accepts or rejects every row by the Metropolis-Hastings ratio: exp(-E) is exactly stationary.
 
     A proposal with a non-finite energy or outside of a `Box` is rejected; a row that starts at a
-    non-finite energy takes the first finite one it is offered. Energy differences are taken in
-    float32 or better.
+    non-finite energy takes the first finite one it is offered, and one that starts outside of a `Box` is
+    projected onto it. Energy differences are taken in float32 or better.
 
     Args:
         proposal: Where to go, with its density.
@@ -96,7 +96,7 @@ class Metropolis(Kernel):
         """Evaluate at `x`, if this kernel moves where the energy lives."""
         check_support(self.proposal, energy)
         check_start(energy, x)
-        start = _evaluate(self.proposal, energy, x)
+        start = _evaluate(self.proposal, energy, projected(energy, x))
         if start.gradient is None:
             return start
         # Without a slope there the row walks at random until it finds a finite energy; a NaN would hold it for ever.
@@ -169,6 +169,12 @@ def check_start(energy: Any, x: Float[Tensor, "batch *event"]) -> None:
             f"Chains on {support} start at states that lie there, but some of these do not; "
             f"draw them by {support}.initial({tuple(x.shape)})."
         )
+
+
+def projected(energy: Any, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch *event"]:
+    """`x` on the `Box` of the energy, if it lives on one: a test that rejects what is outside would hold it there."""
+    support = support_of(energy)
+    return x.clamp(support.low, support.high) if isinstance(support, Box) else x
 
 
 def precise(value: Tensor) -> Tensor:

@@ -142,6 +142,14 @@ def test_stays_in_a_box(name, event, rng):
         assert box.contains(state.x).all()
 
 
+@pytest.mark.parametrize("name", sorted(KERNELS.keys() - REAL_ONLY - {"NUTS", "nuts"}))
+def test_a_start_outside_of_a_box_is_brought_into_it(name, rng):
+    box = Box(-0.5, 0.75)
+    downhill_outwards = Neural(lambda x: -30 * quartic(x), support=box)
+    end = sample(KERNELS[name], downhill_outwards, torch.full((4, 3), 5.0), 3, rng)
+    assert box.contains(end).all()
+
+
 @every_name
 @pytest.mark.parametrize("support", [Binary(), Spin(), Box(0.0, 1.0)], ids=["binary", "spin", "box"])
 def test_refuses_an_energy_that_lives_elsewhere(name, support):

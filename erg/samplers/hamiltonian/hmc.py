@@ -23,7 +23,7 @@ from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import evaluate
 from erg.roles import EnergyLike, Evaluated, Kernel, Tuning
-from erg.samplers.rules import check_support, choose, precise, support_of
+from erg.samplers.rules import check_support, choose, precise, projected, support_of
 from erg.support import Box, Real, Support
 
 Size = float | Tensor
@@ -81,7 +81,7 @@ class HMC(Kernel):
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Evaluated:
         """Evaluate at `x`, if this kernel moves where the energy lives."""
         check_support(self, energy)
-        return slope(energy, x)
+        return slope(energy, projected(energy, x))
 
     def step(self, energy: EnergyLike, state: Evaluated, rng: Rng) -> tuple[Evaluated, Float[Tensor, " batch"]]:
         """One trajectory, one decision per row."""

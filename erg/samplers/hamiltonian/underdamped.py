@@ -19,7 +19,7 @@ from erg import draws, rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.hamiltonian.hmc import drift, kick, kinetic, slope
-from erg.samplers.rules import check_support, choose, precise, support_of
+from erg.samplers.rules import check_support, choose, precise, projected, support_of
 from erg.samplers.tuning.errors import Search, beyond_rounding, resized, started
 from erg.samplers.tuning.search import check, fixed, lengthened
 from erg.support import Box, Real
@@ -119,7 +119,7 @@ class Underdamped(Kernel):
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Moving:
         """Evaluate at `x`, if this kernel moves where the energy lives."""
         check_support(self, energy)
-        here = slope(energy, x)
+        here = slope(energy, projected(energy, x))
         length = None if self.friction is None else 1 / self.friction
         search = started(self.step_size, length, x, guess=0.25)
         return Moving(here, torch.zeros_like(x), torch.zeros_like(here.energy, dtype=torch.bool), search)
