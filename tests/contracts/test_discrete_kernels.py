@@ -190,6 +190,12 @@ def test_a_continuous_energy_is_refused_with_what_to_use(kernel, support):
         sample(kernel, on(support), torch.ones(2, 3), 1)
 
 
+@pytest.mark.parametrize("name", ["AutomaticCycles", "CyclicalLangevin"])
+def test_cycles_are_refused_by_their_own_name(name):
+    with pytest.raises(TypeError, match=f"^{name} moves on"):
+        sample(DISCRETE[name], on(Real()), torch.ones(2, 3), 1)
+
+
 def test_a_plain_function_is_told_how_to_say_where_it_lives():
     with pytest.raises(TypeError, match=r"say where x lives, as by Neural\(function, support=Binary\(\)\)"):
         sample(gwg(), rough, torch.ones(2, 3), 1)

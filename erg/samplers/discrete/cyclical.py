@@ -24,7 +24,7 @@ from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.discrete.langevin import DiscreteLangevin
 from erg.samplers.discrete.sites import indicator, squared_length
-from erg.samplers.rules import Metropolis, support_of
+from erg.samplers.rules import Metropolis, check_support, support_of
 from erg.support import DISCRETE
 
 BALANCES = (0.5, 0.65, 0.8, 0.95)
@@ -76,6 +76,7 @@ class CyclicalLangevin(Kernel):
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Cycling:
         """Start at `x`, at the first position of the cycle."""
+        check_support(self, energy)
         return Cycling(Metropolis(_MOVE).init(energy, x), _zeros(x))
 
     def step(self, energy: EnergyLike, state: Cycling, rng: Rng) -> tuple[Cycling, Float[Tensor, " batch"]]:
@@ -167,6 +168,7 @@ class AutomaticCycles(Kernel):
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Watching:
         """Start at `x`, with nothing learned."""
+        check_support(self, energy)
         here = Metropolis(_MOVE).init(energy, x)
         level = torch.zeros(len(x), device=x.device)
         accepted = level[:, None, None].repeat(1, self.period, len(BALANCES))
