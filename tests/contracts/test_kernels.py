@@ -182,6 +182,17 @@ def test_half_of_the_chains_start_at_infinite_energy(name, rng):
         assert finite.float().mean() > 0.6, "chains at infinite energy never find a finite one"
 
 
+@pytest.mark.parametrize("name", ["MCLMC", "mclmc"])
+def test_what_makes_every_step_walks_out_of_a_region_without_a_finite_energy(name, rng):
+    def disc(x):
+        r = x.square().sum(1)
+        return torch.where(r < 4, r, torch.inf)
+
+    # Two steps and more from the edge.
+    end = sample(KERNELS[name], disc, torch.full((64, 2), 2.2), 300, rng)
+    assert disc(end).isfinite().float().mean() > 0.6
+
+
 @pytest.mark.parametrize("name", sorted(EXACT))
 def test_a_region_of_nan_is_never_entered_and_can_be_left(name, rng):
     def root(x):  # NaN energy and NaN gradient below zero

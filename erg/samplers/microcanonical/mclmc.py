@@ -114,7 +114,8 @@ class MCLMC(Kernel):
         direction = refreshed(state.direction, draws.normal(state.direction, rng), (-step_size / length).exp())
         flight = fly(energy, Flight(start, direction, torch.zeros_like(step_size)), step_size)
         inside, good = start.energy.isfinite(), flight.finite
-        at = choose(good, flight.at, start)
+        # Of the same length each, trials from one place would never reach farther.
+        at = choose(torch.where(inside, good, rows.finite(flight.at.x)), flight.at, start)
         back = rows.spread(-inside.to(direction.dtype), direction) * direction
         search = state.search and self._learned(state.search, at.x, good, _error(start, flight), inside)
         return Gliding(at, rows.where(good, flight.direction, back), search), good.float()
