@@ -22,7 +22,7 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.roles import Evaluated, Tuning
-from erg.samplers.rules import Metropolis, Unadjusted
+from erg.samplers.rules import Metropolis, Unadjusted, precise
 from erg.support import Box, Real
 
 
@@ -59,15 +59,16 @@ class Langevin:
         """One candidate per row."""
         noise = draws.normal(source.x, rng)
         h = rows.spread(self.step_size, source.x)
-        return self._mean(source) + noise * (2 * h) ** 0.5
+        return (self._mean(source) + noise * (2 * h) ** 0.5).to(source.x.dtype)
 
     def log_prob(self, source: Evaluated, target: Evaluated) -> Float[Tensor, " batch"]:
-        """log q(target | source), up to a constant."""
-        return -rows.total((target.x - self._mean(source)).square()) / (4 * self.step_size)
+        """log q(target | source), up to a constant, in float32 or better."""
+        return -rows.total((precise(target.x) - self._mean(source)).square()) / (4 * self.step_size)
 
     def _mean(self, source: Evaluated) -> Tensor:
         assert source.gradient is not None  # the rule evaluates gradients because needs_gradient is set
-        return source.x - rows.spread(self.step_size, source.x) * source.gradient
+        x = precise(source.x)
+        return x - rows.spread(self.step_size, x) * precise(source.gradient)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from erg.draws import Replay
-from erg.energies import Energy, Neural
+from erg.energies import Energy, Neural, evaluate
+from erg.roles import Evaluated
 from erg.samplers import (
     Constant,
     Cyclical,
@@ -113,6 +114,19 @@ def test_bfloat16_energies_are_subtracted_in_float32():
     _, acceptance = next(chain(random_walk(1.0), lambda x: next(energies), x, torch.Generator().manual_seed(0)))
     assert acceptance.dtype == torch.float32
     assert acceptance.item() == pytest.approx(math.exp(-0.015625), rel=1e-6)
+
+
+def test_the_density_of_a_bfloat16_proposal_is_taken_in_float32():
+    """Summed over many entries in bfloat16 it would be off by more than a nat, and decide at random."""
+    rng = torch.Generator().manual_seed(0)
+    move = Langevin(0.05)
+    here = evaluate(skewed, torch.randn(50, 784, generator=rng).bfloat16())
+    there = evaluate(skewed, move.propose(here, rng))
+    wide, far = (Evaluated(each.x.double(), each.energy.double(), each.gradient.double()) for each in (here, there))
+    for one, other, exact, target in ((here, there, wide, far), (there, here, far, wide)):
+        torch.testing.assert_close(
+            move.log_prob(one, other).double(), move.log_prob(exact, target), rtol=0.0, atol=1e-3
+        )
 
 
 def test_sgld_is_langevin_at_the_converted_temperature(rng):
