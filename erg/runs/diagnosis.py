@@ -204,14 +204,20 @@ def _mixing(
 def _probed(
     kernel: Kernel, energy: Energy, x: Float[Tensor, "rows *event"], rng: torch.Generator
 ) -> tuple[float, float]:
-    """Gradients that a row costs a step, and the share of states without a finite energy; without compilation."""
+    """Gradients that a row costs a step, replicas counted, and the share of states without a finite energy.
+
+    Without compilation.
+    """
     watched = Watched(energy)
     kernel, counted = _eager(kernel), Counted(watched)
     with sampling(counted):
         state = kernel.init(counted, x.detach())
-        before = counted.gradients
+        before = counted.gradients, counted.values, watched.states
         kernel.run(counted, state, PROBED, rng)
-    return (counted.gradients - before) / PROBED, watched.nonfinite / max(watched.states, 1)
+    now = counted.gradients, counted.values, watched.states
+    gradients, values, states = (after - earlier for after, earlier in zip(now, before, strict=True))
+    rows = states / max(gradients + values, 1) / len(x)
+    return gradients * rows / PROBED, watched.nonfinite / max(watched.states, 1)
 
 
 def _eager(kernel: Kernel) -> Kernel:

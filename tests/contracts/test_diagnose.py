@@ -19,7 +19,7 @@ from erg.report import write_report
 from erg.runs import diagnosis
 from erg.runs.diagnosis import EXACT, Diagnosis, Plan
 from erg.runs.findings import law, verdict
-from erg.samplers import Compiled, Scheduled, descent, mala, mclmc, sgld, ula
+from erg.samplers import Compiled, Scheduled, descent, mala, mclmc, replica_exchange, sgld, ula
 from erg.samplers.schedules import Constant
 from erg.training.checkpoint import Checkpoints
 from tests.contracts import diagnosed
@@ -335,6 +335,8 @@ def test_states_without_a_finite_energy_are_counted_and_reported(wide: Path, tmp
     half = Neural(lambda x: torch.where(x[:, 0] < 0, torch.inf, x.square().sum(1) / 2))
     gradients, share = diagnosis._probed(Compiled(mala(1.0)), half, torch.rand(200, 2, generator=rng), rng)
     assert gradients == 1 and 0.1 < share < 0.5
+    replicas = replica_exchange(mala(1.0), [1.0, 2.0, 4.0])
+    assert diagnosis._probed(replicas, half, torch.rand(200, 2, generator=rng), rng)[0] == pytest.approx(3)
 
     assert record(wide)["nonfinite"] == 0
     assert "rejected" not in said(wide) + page(wide)
