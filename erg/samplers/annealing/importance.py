@@ -99,7 +99,7 @@ def ais(
     if chains < 2:
         raise ValueError(f"ais() needs at least two chains for an error, but got {chains}.")
     x = reference.exact_samples(chains, rng)
-    log_weights, x, acceptance, biased = _anneal(path, kernel, x, temperatures(betas), steps, rng, of="ais()")
+    log_weights, x, acceptance, biased = _anneal(path, kernel, x, betas_of(betas), steps, rng, of="ais()")
     log_weights = log_weights + float(reference.log_z)
     bound = weights.log_mean_bound(log_weights)
     return ImportanceSamples(weights.log_mean(log_weights), bound, log_weights, x, acceptance, biased)
@@ -141,7 +141,7 @@ def reverse_ais(
         )
     if len(x) < 2:
         raise ValueError(f"reverse_ais() needs at least two samples of the target for an error, but got {len(x)}.")
-    down = temperatures(betas).flip(0)
+    down = betas_of(betas).flip(0)
     log_weights, x, acceptance, biased = _anneal(path, kernel, x, down, steps, rng, of="reverse_ais()")
     log_weights = log_weights - float(reference.log_z)
     inverse = weights.log_mean(log_weights)
@@ -175,8 +175,8 @@ def _anneal(
     return log_weights, chains.x, torch.cat(accepted), biased
 
 
-def temperatures(betas: int | Float[Tensor, " betas"]) -> Float[Tensor, " betas"]:
-    """The temperatures of a path in float64.
+def betas_of(betas: int | Float[Tensor, " betas"]) -> Float[Tensor, " betas"]:
+    """The betas of a path in float64, from 0 to 1.
 
     Raises:
         ValueError: If they do not rise from 0 to 1.

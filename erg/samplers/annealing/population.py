@@ -129,8 +129,8 @@ def smc(
             accepted.append(acceptance.double().mean()[None])
     log_weights = log_weights + log_z[:, None] + float(reference.log_z)
     each = log_weights.logsumexp(1) - math.log(log_weights.shape[1])
-    ladder = torch.tensor(betas, dtype=torch.float64)
-    return Population(weights.log_mean(each), state.x, log_weights.flatten(), ladder, torch.cat(accepted), biased)
+    chosen = torch.tensor(betas, dtype=torch.float64)
+    return Population(weights.log_mean(each), state.x, log_weights.flatten(), chosen, torch.cat(accepted), biased)
 
 
 def systematic(log_weights: Float[Tensor, "populations chains"], n: int, rng: Rng = None) -> Tensor:
