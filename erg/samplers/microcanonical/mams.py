@@ -1,6 +1,6 @@
 r"""Microcanonical Monte Carlo with a Metropolis test: isokinetic trajectories that are accepted or rejected.
 
-See `isokinetic` for the dynamics, and `microcanonical` for the version without a test.
+See `isokinetic` for the dynamics, and `mclmc` for the version without a test.
 """
 
 from dataclasses import dataclass
