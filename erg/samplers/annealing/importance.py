@@ -157,7 +157,7 @@ def _anneal(
         raise ValueError(f"{of} makes at least one step at each temperature, but got steps={steps}.")
     energy, x = prepare(path(0.5), x)
     values = betas.tolist()
-    biased, accepted = False, [torch.ones(0, dtype=torch.float64)]
+    biased, accepted = False, [torch.ones(0, dtype=torch.float64, device=x.device)]
     with sampling(energy):
         kernel = kernel_at(kernels, values[1])
         biased = refuse_bias(kernel, of=of)

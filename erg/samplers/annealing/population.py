@@ -106,7 +106,7 @@ def smc(
     reference = check_reference(path, of="smc()")
     _check(chains, populations, steps, keep, resample_below)
     energy, x = prepare(path(0.5), reference.exact_samples(chains, rng))
-    betas, accepted, biased = [0.0], [torch.ones(0, dtype=torch.float64)], False
+    betas, accepted, biased = [0.0], [torch.ones(0, dtype=torch.float64, device=x.device)], False
     with sampling(energy):
         now = kernel_at(kernel, 0.0)
         biased = refuse_bias(now, of="smc()")
