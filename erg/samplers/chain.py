@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from erg.draws import Rng
 from erg.energies.energy import Energy, as_energy
 from erg.roles import EnergyLike, Kernel
+from erg.samplers.composition import check_kernel
 
 
 def chain(
@@ -45,6 +46,7 @@ def chain(
         (torch.Size([4, 2]), torch.Size([4]))
     """
     energy, x = prepare(energy, x)
+    check_kernel(kernel, of="chain()")
     with sampling(energy):
         state = kernel.init(energy, x)
     while True:
@@ -80,6 +82,7 @@ def advance(
     if steps < 0:
         raise ValueError(f"steps is zero or more, but got {steps}.")
     energy, x = prepare(energy, x)
+    check_kernel(kernel, of="sample()")
     with sampling(energy):
         state, accepted = kernel.run(energy, kernel.init(energy, x), steps, rng)
         end = energy.complete(state.x)
@@ -94,8 +97,10 @@ def prepare(energy: EnergyLike, x: Tensor) -> tuple[Energy, Tensor]:
             "Sampling needs gradients, which torch.inference_mode turns off for good; "
             "use torch.no_grad instead (Lightning: Trainer(inference_mode=False))."
         )
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+    if not isinstance(x, Tensor) or not x.is_floating_point() or not x.ndim:
+        kind = type(x).__name__
+        if isinstance(x, Tensor):
+            kind = f"{x.dtype}" if x.ndim else "one number without a batch"
         raise TypeError(f"Chains start at a floating tensor (batch, *event), but got {kind}.")
     return as_energy(energy), x.detach()
 

@@ -1,8 +1,11 @@
 """What a kernel is made of: moves, and other kernels."""
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+from erg.roles import Kernel, Move
 
 
 def parts_of(kernel: Any) -> Iterator[Any]:
@@ -24,11 +27,12 @@ def parts_of(kernel: Any) -> Iterator[Any]:
 
 
 def refuse_inside(kernel: Any, *kinds: type, of: str) -> None:
-    """Refuse a kernel with a part that has to be around and not inside.
+    """Refuse a kernel with a part that has to be around and not inside, and what is no kernel.
 
     Raises:
         TypeError: If there is one.
     """
+    check_kernel(kernel, of=of)
     for part in parts_of(kernel):
         if not isinstance(part, kinds):
             continue
@@ -37,3 +41,21 @@ def refuse_inside(kernel: Any, *kinds: type, of: str) -> None:
             f"{of} moves any kernel that stays at one temperature on one thread, but got a {name} inside; "
             f"put {name} around {of}, or leave it out."
         )
+
+
+def check_kernel(kernel: Any, *, of: str) -> None:
+    """Refuse what is no kernel: a move without a rule, or the constructor of a kernel.
+
+    Raises:
+        TypeError: With what to use instead.
+    """
+    if isinstance(kernel, Kernel):
+        return
+    name = kernel.__name__ if inspect.isclass(kernel) or inspect.isfunction(kernel) else type(kernel).__name__
+    if inspect.isclass(kernel) or inspect.isfunction(kernel):
+        advice = f"call it with its settings, as in {name}(...)"
+    elif isinstance(kernel, Move):
+        advice = f"put the move in a rule, as in Unadjusted({name}(...))"
+    else:
+        advice = "pass one, such as mala(step_size=0.1)"
+    raise TypeError(f"{of} needs a kernel, but got {name}; {advice}.")

@@ -21,6 +21,7 @@ from erg import draws
 from erg.draws import Draw, Record, Replay, Rng
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.compilation.fingerprint import Fingerprint
+from erg.samplers.composition import check_kernel
 
 # How many steps a part may be ahead of the others.
 _LEAD = 4
@@ -63,6 +64,7 @@ class Parallel(Kernel):
     threads: int
 
     def __post_init__(self) -> None:
+        check_kernel(self.kernel, of="Parallel")
         if self.threads < 1:
             raise ValueError(f"Parallel needs at least one thread, but got {self.threads}.")
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from erg.draws import Rng
 from erg.energies.energy import check_energies
 from erg.roles import EnergyLike, Kernel
+from erg.samplers.composition import check_kernel
 from erg.samplers.rules import Unadjusted, support_of
 from erg.support import Support
 
@@ -39,6 +40,9 @@ class LowPrecision(Kernel):
     """
 
     kernel: Kernel
+
+    def __post_init__(self) -> None:
+        check_kernel(self.kernel, of="LowPrecision")
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Any:
         """Start at `x`."""

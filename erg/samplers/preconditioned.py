@@ -15,6 +15,7 @@ from torch import Tensor
 from erg import rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel
+from erg.samplers.composition import check_kernel
 from erg.samplers.parts import Caller
 from erg.samplers.rules import support_of
 from erg.support import Real
@@ -53,6 +54,7 @@ class Preconditioned(Kernel):
     scale: Float[Tensor, "*scale"]
 
     def __post_init__(self) -> None:
+        check_kernel(self.kernel, of="Preconditioned")
         rows.positive("scale", self.scale, of=Preconditioned)
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Whitened:

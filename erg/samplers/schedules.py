@@ -15,6 +15,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.roles import Kernel
+from erg.samplers.composition import check_kernel
 
 Schedule = Callable[[int], float]
 
@@ -136,6 +137,7 @@ class Scheduled(Kernel):
         schedules: A schedule for each setting, under its name in the kernel or its move.
 
     Raises:
+        TypeError: If a schedule cannot be called, or `kernel` is none.
         ValueError: If the kernel has no setting of that name.
 
     Example:
@@ -149,6 +151,13 @@ class Scheduled(Kernel):
     schedules: Mapping[str, Schedule]
 
     def __post_init__(self) -> None:
+        check_kernel(self.kernel, of="Scheduled")
+        for name, schedule in self.schedules.items():
+            if not callable(schedule):
+                raise TypeError(
+                    f"Scheduled needs a function of the step for {name}, but got {schedule}; "
+                    f"use Constant({schedule}) for a value that stays."
+                )
         self.at(0)
 
     def at(self, step: int) -> Kernel:

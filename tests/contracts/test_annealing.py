@@ -220,6 +220,8 @@ class TestArguments:
         half = Path(Gaussian.standard(2), lambda x: torch.where(x[:, 0] > 0, x.sum(1), math.inf))
         with pytest.raises(ValueError, match="starts at samples of the target, but some rows have no finite energy"):
             reverse_ais(half, mala(0.3), -torch.ones(4, 2))
+        with pytest.raises(ValueError, match="some rows have no finite energy"):
+            reverse_ais(path(), mala(0.3), torch.full((4, path().reference.exact_samples(1).shape[1]), math.nan))
 
     def test_a_kernel_that_moves_elsewhere_is_refused(self):
         with pytest.raises(TypeError, match="moves on"):

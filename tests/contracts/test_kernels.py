@@ -2,13 +2,34 @@
 
 import re
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
 
 from erg import draws
-from erg.energies import Neural
-from erg.samplers import advance, chain, descent, mala, random_walk, sample, ula
+from erg.energies import Gaussian, Neural, Path
+from erg.samplers import (
+    Biased,
+    Constant,
+    Langevin,
+    LowPrecision,
+    Parallel,
+    Preconditioned,
+    Scheduled,
+    advance,
+    ais,
+    annealed,
+    chain,
+    descent,
+    mala,
+    random_walk,
+    replica_exchange,
+    sample,
+    tempered_transitions,
+    ula,
+    warmup,
+)
 from erg.samplers.chain import prepare
 from erg.support import Binary, Box, Spin
 from tests.contracts.kernels import (
@@ -259,6 +280,8 @@ def test_closure_module_and_energy_are_the_same(kernel):
 def test_wrong_starts_are_refused():
     with pytest.raises(TypeError, match=r"Chains start at a floating tensor .* but got torch\.int64"):
         prepare(quartic, torch.zeros(3, 2, dtype=torch.long))
+    with pytest.raises(TypeError, match=r"floating tensor .* but got one number without a batch"):
+        prepare(quartic, torch.tensor(0.0))
     with pytest.raises(ValueError, match="steps is zero or more, but got -1"):
         sample(KERNELS["ula"], quartic, torch.zeros(3, 2), -1)
 
@@ -268,3 +291,45 @@ def test_an_energy_that_does_not_depend_on_x_is_refused_where_a_gradient_is_need
     with pytest.raises(ValueError, match=r"no gradient with respect to x.*use random_walk\(\)"):
         sample(ula(0.1), lambda x: level.expand(len(x)), torch.zeros(3, 2), 1)
     assert sample(random_walk(0.1), lambda x: level.expand(len(x)), torch.zeros(3, 2), 1).shape == (3, 2)
+
+
+@pytest.fixture
+def unchecked() -> None:
+    """Users run without the checks of annotations that `conftest` installs, and meet our own."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+
+
+WRAPPERS = {
+    "sample()": lambda kernel: sample(kernel, quartic, torch.zeros(3, 2), 1),
+    "chain()": lambda kernel: next(chain(kernel, quartic, torch.zeros(3, 2))),
+    "warmup()": lambda kernel: warmup(kernel, quartic, torch.zeros(3, 2), 1),
+    "Annealing": lambda kernel: ais(Path(Gaussian.standard(2), quartic), lambda beta: kernel, betas=2),
+    "Biased": Biased,
+    "LowPrecision": LowPrecision,
+    "Parallel": lambda kernel: Parallel(kernel, 2),
+    "Preconditioned": lambda kernel: Preconditioned(kernel, torch.ones(2)),
+    "Scheduled": lambda kernel: Scheduled(kernel, {}),
+    "Annealed": lambda kernel: annealed(kernel, Constant(1.0)),
+    "ReplicaExchange": lambda kernel: replica_exchange(kernel, [1.0, 2.0]),
+    "TemperedTransitions": lambda kernel: tempered_transitions(kernel, [1.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (Langevin(0.1), "Langevin; put the move in a rule, as in Unadjusted(Langevin(...))."),
+        (mala, "mala; call it with its settings, as in mala(...)."),
+        (None, "NoneType; pass one, such as mala(step_size=0.1)."),
+    ],
+    ids=["move", "constructor", "None"],
+)
+def test_what_is_no_kernel_is_refused_with_what_to_use(wrapper, given, said, unchecked):
+    with pytest.raises(TypeError, match=re.escape(f"{wrapper} needs a kernel, but got {said}")):
+        WRAPPERS[wrapper](given)
+
+
+def test_a_schedule_that_is_a_number_is_refused(unchecked):
+    with pytest.raises(TypeError, match=r"a function of the step for step_size, but got 0\.1; use Constant\(0\.1\)"):
+        Scheduled(mala(0.1), {"step_size": 0.1})

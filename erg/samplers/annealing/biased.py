@@ -8,7 +8,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel
-from erg.samplers.composition import parts_of
+from erg.samplers.composition import check_kernel, parts_of
 from erg.samplers.tempering.replicas import ReplicaExchange, WithReplicas
 
 _JOINT = (ReplicaExchange, WithReplicas)
@@ -31,6 +31,9 @@ class Biased(Kernel):
     """
 
     kernel: Kernel
+
+    def __post_init__(self) -> None:
+        check_kernel(self.kernel, of="Biased")
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Any:
         """Start at `x`."""

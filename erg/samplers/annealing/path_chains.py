@@ -22,6 +22,7 @@ from erg.draws import Rng
 from erg.energies.algebra import Path, intersect
 from erg.energies.energy import evaluate_energy
 from erg.roles import EnergyLike, Evaluated, Kernel
+from erg.samplers.composition import check_kernel
 from erg.support import Support
 
 Kernels = Kernel | Callable[[float], Kernel]
@@ -69,7 +70,9 @@ class PathChains(NamedTuple):
 
 def kernel_at(kernels: Kernels, beta: float) -> Kernel:
     """The kernel of one temperature."""
-    return kernels if isinstance(kernels, Kernel) else kernels(beta)
+    kernel = kernels(beta) if callable(kernels) and not isinstance(kernels, Kernel) else kernels
+    check_kernel(kernel, of="Annealing")
+    return kernel
 
 
 def begin(path: Path, kernel: Kernel, x: Float[Tensor, "batch *event"]) -> PathChains:
@@ -79,7 +82,7 @@ def begin(path: Path, kernel: Kernel, x: Float[Tensor, "batch *event"]) -> PathC
         TypeError: If the kernel does not move on the support of the path.
         ValueError: If the path has held entries.
     """
-    if not torch.equal(path(0.5).complete(x), x):
+    if not torch.allclose(path(0.5).complete(x), x, rtol=0.0, atol=0.0, equal_nan=True):
         raise ValueError(
             "Annealing needs energies without held entries, but this path has some; write the energy as a function "
             "of the free entries."

@@ -15,6 +15,7 @@ from erg import rows
 from erg.draws import Rng
 from erg.roles import Adaptive, EnergyLike, Kernel
 from erg.samplers.chain import prepare, sampling
+from erg.samplers.composition import check_kernel
 from erg.samplers.preconditioned import Preconditioned, Scaled
 from erg.samplers.rules import support_of
 from erg.samplers.tempering.replicas import ReplicaExchange, WithReplicas
@@ -85,6 +86,7 @@ def warmup(
     if steps < 1:
         raise ValueError(f"warmup needs at least one step, but got {steps}; a few hundred are usual.")
     energy, x = prepare(energy, x)
+    check_kernel(kernel, of="warmup()")
     if not len(x):
         raise ValueError(f"warmup needs at least one chain, but got shape {tuple(x.shape)}; pass where they start.")
     if acceptance is not None and not 0 < acceptance < 1:
