@@ -14,6 +14,7 @@ from erg.samplers import (
     Preconditioned,
     Scheduled,
     ais,
+    bracket,
     gibbs,
     mala,
     random_walk,
@@ -215,6 +216,13 @@ class TestArguments:
         for share in (0.0, 1.0):
             with pytest.raises(ValueError, match="keep inside"):
                 smc(path(), mala(0.3), keep=share)
+
+    def test_a_bracket_has_one_of_each_side_in_their_order(self):
+        up, down = ais(path(), mala(0.3), betas=5, rng=rng()), METHODS["reverse_ais"](path(), mala(0.3))
+        assert bracket(up, down).combined.standard_error > 0
+        for sides in ((down, up), (up, up), (down, down)):
+            with pytest.raises(ValueError, match=r"takes what ais\(\) returned and then what reverse_ais\(\)"):
+                bracket(*sides)
 
     def test_reverse_starts_need_a_finite_energy(self):
         half = Path(Gaussian.standard(2), lambda x: torch.where(x[:, 0] > 0, x.sum(1), math.inf))

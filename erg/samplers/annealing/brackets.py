@@ -26,6 +26,7 @@ from torch import Tensor
 
 from erg.estimate import Estimate
 from erg.samplers.annealing.importance import ImportanceSamples
+from erg.samplers.annealing.weights import log_mean_bound
 
 _HALVINGS = 200
 
@@ -57,6 +58,9 @@ def bracket(forward: ImportanceSamples, reverse: ImportanceSamples) -> Bracket:
         forward: What `ais` returned.
         reverse: What `reverse_ais` returned, with the same betas, kernels and steps.
 
+    Raises:
+        ValueError: If they are not one of each, in this order.
+
     Example:
         >>> from erg.energies import Gaussian, Path
         >>> from erg.samplers import mala
@@ -68,6 +72,13 @@ def bracket(forward: ImportanceSamples, reverse: ImportanceSamples) -> Bracket:
         >>> abs(bracket(up, down).combined.value - float(target.log_z)) < 0.1
         True
     """
+    # The bound has the sign of the mean weight forward, and the other in reverse.
+    sides = (forward, 1), (reverse, -1)
+    if not all(math.isclose(found.bound, sign * log_mean_bound(found.log_weights)) for found, sign in sides):
+        raise ValueError(
+            "bracket() takes what ais() returned and then what reverse_ais() returned, but got another order, "
+            "or two of a kind; swap them."
+        )
     lower = Estimate(forward.bound, forward.log_z.standard_error)
     upper = Estimate(reverse.bound, reverse.log_z.standard_error)
     return Bracket(lower, upper, _acceptance_ratio(forward.log_weights, -reverse.log_weights))
