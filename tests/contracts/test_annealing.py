@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import pytest
 import torch
 
@@ -201,6 +202,16 @@ class TestArguments:
     def test_betas_rise_from_0_to_1(self, betas):
         with pytest.raises(ValueError, match="betas rise from 0 to 1"):
             ais(path(), mala(0.3), betas=torch.tensor(betas))
+
+    def test_betas_are_a_sequence_of_any_kind(self):
+        one, other = (ais(path(), mala(0.3), betas=betas, chains=8, rng=rng()) for betas in (2, [0.0, 0.5, 1.0]))
+        assert torch.equal(one.log_weights, other.log_weights)
+
+    @pytest.mark.parametrize("method", [ais, smc])
+    def test_an_energy_in_the_place_of_a_path_is_refused(self, method):
+        jaxtyping.config.update("jaxtyping_disable", True)  # users run without checks of annotations
+        with pytest.raises(TypeError, match=r"goes along a Path, but got Gaussian; write Path\(reference, energy\)"):
+            method(Gaussian.standard(2), mala(0.3))
 
     def test_counts(self):
         with pytest.raises(ValueError, match="at least one step, but got betas=0"):

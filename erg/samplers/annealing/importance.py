@@ -20,6 +20,7 @@ References:
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -65,7 +66,7 @@ def ais(
     path: Path,
     kernel: Kernels,
     *,
-    betas: int | Float[Tensor, " betas"] = 1000,
+    betas: int | Sequence[float] | Float[Tensor, " betas"] = 1000,
     chains: int = 256,
     steps: int = 1,
     rng: torch.Generator | None = None,
@@ -110,7 +111,7 @@ def reverse_ais(
     kernel: Kernels,
     x: Float[Tensor, "chains *event"],
     *,
-    betas: int | Float[Tensor, " betas"] = 1000,
+    betas: int | Sequence[float] | Float[Tensor, " betas"] = 1000,
     steps: int = 1,
     rng: torch.Generator | None = None,
 ) -> ImportanceSamples:
@@ -175,17 +176,17 @@ def _anneal(
     return log_weights, chains.x, torch.cat(accepted), biased
 
 
-def betas_of(betas: int | Float[Tensor, " betas"]) -> Float[Tensor, " betas"]:
+def betas_of(betas: int | Sequence[float] | Float[Tensor, " betas"]) -> Float[Tensor, " betas"]:
     """The betas of a path in float64, from 0 to 1.
 
     Raises:
         ValueError: If they do not rise from 0 to 1.
     """
-    if not isinstance(betas, Tensor):
+    if isinstance(betas, int):
         if betas < 1:
             raise ValueError(f"A path needs at least one step, but got betas={betas}.")
         return torch.linspace(0, 1, betas + 1, dtype=torch.float64)
-    betas = betas.double()
+    betas = betas.double() if isinstance(betas, Tensor) else torch.tensor(betas, dtype=torch.float64)
     if betas.ndim != 1 or len(betas) < 2 or betas[0] != 0 or betas[-1] != 1 or not bool((betas.diff() > 0).all()):
         raise ValueError(f"betas rise from 0 to 1, but got {betas.tolist()}; torch.linspace(0, 1, n) does.")
     return betas
@@ -195,8 +196,13 @@ def check_reference(path: Path, *, of: str) -> Reference:
     """The reference of a path, if annealing can start there.
 
     Raises:
-        TypeError: If it has no log Z or no exact samples.
+        TypeError: If it is no path, or has a reference without log Z or exact samples.
     """
+    if not isinstance(path, Path):
+        raise TypeError(
+            f"{of} goes along a Path, but got {type(path).__name__}; write Path(reference, energy) with a reference "
+            "such as Gaussian."
+        )
     if not isinstance(path.reference, Reference):
         raise TypeError(
             f"{of} starts at a reference with log_z and exact_samples(), but {type(path.reference).__name__} has "
