@@ -19,6 +19,7 @@ from erg.energies.energy import check_energies
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.composition import check_kernel
 from erg.samplers.rules import Unadjusted, support_of
+from erg.samplers.tempering.replicas import ReplicaExchange
 from erg.support import Support
 
 
@@ -79,7 +80,7 @@ class _Rounded:
 
 
 def _compares(kernel: Any) -> bool:
-    """Whether the rule inside may compare energies: all but `Unadjusted`."""
-    while not isinstance(kernel, Unadjusted) and hasattr(kernel, "kernel"):
+    """Whether the rule inside may compare energies: all but `Unadjusted`, whose replicas are compared by swaps."""
+    while not isinstance(kernel, Unadjusted | ReplicaExchange) and hasattr(kernel, "kernel"):
         kernel = kernel.kernel
     return not isinstance(kernel, Unadjusted)

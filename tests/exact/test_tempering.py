@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from torch import nn
 
 from erg.draws import Replay
 from erg.energies import Counted, Gaussian, Mixture, Neural
@@ -15,6 +16,7 @@ from erg.samplers import (
     Annealed,
     Compiled,
     Constant,
+    LowPrecision,
     Parallel,
     Preconditioned,
     ReplicaExchange,
@@ -282,6 +284,16 @@ def test_compiled_outside_and_inside_follows_the_eager_chain(compiled):
     assert isinstance(bound, Bound), bound
     eager = last(replica_exchange(mala(0.3), (1.0, 2.0)), energy, x, 8, seeded())
     torch.testing.assert_close(state.x, eager.x, atol=1e-4, rtol=1e-4)
+
+
+def test_swaps_compare_energies_of_the_full_network_wherever_it_is_rounded():
+    layers = nn.Linear(16, 32), nn.SiLU(), nn.Linear(32, 1), nn.Flatten(0)
+    energy, x = nn.Sequential(*layers), 5 * torch.randn(64, 16, generator=seeded())
+    temperatures = [1.0, 1.5, 2.0]
+    outside = LowPrecision(replica_exchange(ula(0.5), temperatures))
+    inside = replica_exchange(LowPrecision(ula(0.5)), temperatures)
+    found, expected = (last(kernel, energy, x, 4, seeded(2)) for kernel in (outside, inside))
+    torch.testing.assert_close(found.rejected, expected.rejected, rtol=0.0, atol=1e-5)
 
 
 def test_infinite_and_absent_energies_are_handed_to_the_hot_replica():
