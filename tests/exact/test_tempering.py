@@ -210,6 +210,13 @@ def test_scales_follow_the_acceptance():
     assert kernel.scales[-1] > 2 * 20**0.5
 
 
+def test_scales_of_one_given_on_the_real_numbers_follow_the_acceptance_too():
+    kernel = ReplicaExchange(random_walk(1.0), (1.0, 4.0, 16.0), scales=(1.0, 1.0, 1.0))
+    state = last(kernel, Gaussian.standard(1), torch.zeros(50, 1), 30, seeded())
+    _, middle, hot = kernel.adapted(state).scales
+    assert 1.05 < middle < hot
+
+
 def test_too_short_a_run_suggests_nothing():
     kernel = replica_exchange(mala(0.3), LADDER)
     state = last(kernel, Neural(skewed), torch.zeros(3, 2), 1, seeded())
