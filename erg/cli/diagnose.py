@@ -120,7 +120,11 @@ def _show(record: dict[str, Any]) -> None:
         print("\n" + aligned(titles, rows))
     cost, jumps = record["gradients_per_effective_draw"], record["jumps"]
     told = f"A chain changes between {jumps['between']} {_measured(jumps)} times in {record['steps'] // 2} steps"
-    print(f"\n{told}" + (f"; an effective draw costs {_measured(cost)} gradients." if cost else "."))
+    if cost and record["verdict"]["outcome"] == "converged":
+        told += f"; an effective draw costs {_measured(cost)} gradients"
+    elif cost:  # as many effective draws as chains, however long they are: the figure is that of this length
+        told += f"; an effective draw costs more than {_short(cost['value'])} gradients"
+    print(f"\n{told}.")
     if record["nonfinite"]:
         print(f"{100 * record['nonfinite']:.2g} % of the states that were tried have no finite energy: rejected.")
 

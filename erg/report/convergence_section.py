@@ -81,9 +81,12 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
     nonfinite = finite_number(record.get("nonfinite"))
     if nonfinite:
         told.append(("Tried and rejected, no finite energy", f"{number(100 * nonfinite, 2)} %"))
-    cost = _estimate(record.get("gradients_per_effective_draw"))
-    if cost:
-        told.append(("Gradients an effective draw", cost))
+    cost = record.get("gradients_per_effective_draw")
+    if _estimate(cost):
+        verdict = record.get("verdict")
+        mixed = isinstance(verdict, dict) and verdict.get("outcome") == "converged"
+        least = _rounded(_value(cost))
+        told.append(("Gradients an effective draw", _estimate(cost) if mixed else f"more than {least}"))
     return told
 
 

@@ -39,7 +39,7 @@ def verdict(found: Diagnosis, *, kernel: Kernel, sampler_steps: int, other: str 
     after = "" if compared.after is None else _about(compared.after * found.plan.every)
     if compared.outcome is Outcome.CONVERGED:
         length = " that are drawn so long" if compared.after else ""
-        return f"{ends} meet {after}: samples{length} are draws from {law(kernel)}.{short}"
+        return f"{ends} meet {after}: samples{length} are draws from {law(kernel)}.{short}{_elsewhere(compared)}"
     if compared.outcome is Outcome.SLOW:
         assert compared.convergence is not None
         worst = _largest(compared.convergence.rhat.tolist())
@@ -155,6 +155,13 @@ def _ways(compared: Meeting) -> str:
     groups = compared.first, compared.second
     first, second = (f"from {group.start.value:.4g} to {group.end.value:.4g}" for group in groups)
     return f"The energy of chains from data goes {first}, of chains from noise {second}."
+
+
+def _elsewhere(compared: Meeting) -> str:
+    """A remark on models whose law has energies that the data have not: chains meet, away from the data."""
+    start, end = compared.first.start, compared.first.end
+    error = math.hypot(start.standard_error, end.standard_error)
+    return f" {_ways(compared)}" if abs(end.value - start.value) > 5 * error else ""
 
 
 def _short(found: Diagnosis, sampler_steps: int) -> str:

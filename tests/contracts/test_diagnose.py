@@ -76,12 +76,16 @@ def test_chains_that_get_around_make_samples_draws_from_the_model(wide):
     draws, least = 2 * CHAINS * (STEPS // 2 + 1), min(row["bulk"] for row in found["summaries"].values())
     assert cost["value"] == pytest.approx(draws / least), "this kernel takes one gradient a step"
     assert cost["standard_error"] < cost["value"] / 2
+    assert "an effective draw costs" in said(wide) and "more than" not in said(wide) + page(wide)
 
 
 def test_chains_that_cannot_meet_make_samples_short_runs(wells):
     found = record(wells)
     assert found["verdict"]["outcome"] == "apart" and found["verdict"]["tone"] == "bad"
     assert found["meets_after"] is None
+    # Chains that stay where they are have as many effective draws as chains: what one costs is not known.
+    assert re.search(r"an effective draw costs more than [\d.]+ gradients\.", said(wells))
+    assert re.search(r"Gradients an effective draw\s+more than \d+", page(wells))
     assert f"do not meet within {STEPS} steps: the model's samples, of 5 steps, are short-run samples." in said(wells)
     start, end = (found["energy"]["noise"][key]["value"] for key in ("start", "end"))
     assert f"of chains from noise from {start:.4g} to {end:.4g}." in said(wells)
@@ -100,6 +104,16 @@ def judged(data, noise, steps=STEPS, **how):
 
 def noise_of(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).split(CHAINS)
+
+
+def test_chains_that_meet_away_from_the_data_say_so():
+    data, noise = noise_of(2 * CHAINS, STEPS + 1, 2)
+    assert "The energy" not in judged(data, noise)[1]
+    data = data.clone()
+    data[:, 0, 0] -= 9
+    outcome, sentence = judged(data, noise)
+    assert outcome == "converged" and "are draws from the model." in sentence
+    assert re.search(r"The energy of chains from data goes from -[89]\.\d+ to -?0\.0", sentence)
 
 
 def test_chains_that_stay_where_they_began_are_slow():
