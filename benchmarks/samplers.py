@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import ess, low_error, partition
+from benchmarks import ess, low_error, mclmc_bias, partition
 from benchmarks.conditions import in_words
 from benchmarks.measure import RESULTS
 from benchmarks.tables import section
@@ -24,7 +24,7 @@ def main() -> None:
     parts = ["# Samplers", "Measured by `make bench-samplers`; each row is one command.", _costs()]
     for tables in (low_error, ess, partition):
         parts.append(re.sub(r"^#", "##", tables.table(), flags=re.MULTILINE).strip())
-    for name, words in (("replica_exchange", _replicas), ("many_chains", section)):
+    for name, words in (("replica_exchange", _replicas), ("many_chains", section), ("mclmc_bias", _bias)):
         path = RESULTS / f"{name}.json"
         parts.append(words(json.loads(path.read_text())) if path.exists() else f"## {name}\n\nNot measured yet.")
     write_text(PAGE, "\n\n".join(parts) + "\n")
@@ -70,6 +70,10 @@ def _replicas(result: dict[str, Any]) -> str:
         for name, found in result["results"].items()
     ]
     return "\n".join(lines)
+
+
+def _bias(result: dict[str, Any]) -> str:
+    return f"## {result['title']}\n\n{in_words(result)}\n\n{mclmc_bias.sentence(result)}"
 
 
 if __name__ == "__main__":
