@@ -2,7 +2,7 @@
 
 128 chains, on the banana 2,048 and on the Brownian motion 1,024, are tuned and moved to the target by `warmup` and a
 burn-in, both counted apart. Then each chain averages the squares of what it sees; its error is
-(average - truth)^2 / Var, averaged over entries or of the worst entry, and the row's figure is the number of gradients
+(average - truth)^2 / Var, averaged over entries or of the worst entry. The figure of a row is the number of gradients
 of one chain after which the median chain stays below 0.01. That is the definition of the published figures. A row is
 skipped when its result exists; `table` writes docs/results/low_error.md from the rows.
 """
