@@ -1,6 +1,7 @@
 """Row-wise arithmetic on batches of any event shape: the first axis is the chain, the rest is one event."""
 
 from collections.abc import Callable
+from numbers import Real
 
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
@@ -52,8 +53,14 @@ def positive(name: str, value: float | Tensor, *, of: Callable[..., object]) -> 
     """Refuse a step size or scale that is not a positive finite number (or a tensor of such).
 
     Raises:
+        TypeError: If `value` is no number and no tensor.
         ValueError: If `value` is not positive and finite.
     """
+    if not isinstance(value, Tensor | Real):
+        raise TypeError(
+            f"{of.__name__} needs a number or a tensor of them for {name}, but got {type(value).__name__}; "
+            "torch.tensor(...) makes a tensor of a list."
+        )
     good = bool(((value > 0) & value.isfinite()).all()) if isinstance(value, Tensor) else 0 < value < float("inf")
     if not good:
         raise ValueError(f"{of.__name__} needs a positive, finite {name}, but got {value}.")

@@ -330,6 +330,12 @@ def test_what_is_no_kernel_is_refused_with_what_to_use(wrapper, given, said, unc
         WRAPPERS[wrapper](given)
 
 
+@pytest.mark.parametrize("value", [[0.1, 0.2], "a", None])
+def test_a_setting_that_is_no_number_is_refused(value, unchecked):
+    with pytest.raises(TypeError, match=rf"needs a number or a tensor .* but got {type(value).__name__}; torch"):
+        mala(value)
+
+
 def test_a_schedule_that_is_a_number_is_refused(unchecked):
     with pytest.raises(TypeError, match=r"a function of the step for step_size, but got 0\.1; use Constant\(0\.1\)"):
         Scheduled(mala(0.1), {"step_size": 0.1})
