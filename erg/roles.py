@@ -143,6 +143,19 @@ class Reference(Protocol):
         ...
 
 
+@runtime_checkable
+class Conditionals(Protocol):
+    r"""An energy :math:`E(x) = -\log \sum_h e^{-E(x, h)}` that can draw h given x, and x given h, exactly."""
+
+    def sample_hidden(self, x: Any, rng: Any = None) -> Any:
+        """One draw of the hidden variables for each row of `x`."""
+        ...
+
+    def sample_visible(self, h: Any, rng: Any = None) -> Any:
+        """One draw of the visible variables for each row of `h`."""
+        ...
+
+
 class Negatives(ABC):
     """What the model believes in now: states that training pushes up."""
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from erg.energies.energy import Energy, as_energy
+from erg.energies.seen_through import SeenThrough
 from erg.roles import EnergyLike
 
 
@@ -16,7 +16,7 @@ class _Calls:
         self.gradients = self.values = 0
 
 
-class Counted(Energy):
+class Counted(SeenThrough):
     """The same energy; counts how often it is asked. A compiled step does not ask: count with the kernel inside.
 
     Attributes:
@@ -33,9 +33,7 @@ class Counted(Energy):
     """
 
     def __init__(self, energy: EnergyLike) -> None:
-        super().__init__()
-        self.energy = as_energy(energy)
-        self.support = self.energy.support
+        super().__init__(energy)
         self._calls = _Calls()
 
     @property
@@ -62,8 +60,4 @@ class Counted(Energy):
             self.gradients += 1
         else:
             self.values += 1
-        return self.energy(x)
-
-    def complete(self, x: Tensor) -> Tensor:
-        """The state with clamped entries filled in."""
-        return self.energy.complete(x)
+        return super().forward(x)

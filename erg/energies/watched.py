@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from erg.energies.energy import Energy, as_energy
+from erg.energies.seen_through import SeenThrough
 from erg.roles import EnergyLike
 
 
-class Watched(Energy):
+class Watched(SeenThrough):
     """The same energy; counts the states it is asked about, and those of NaN or infinite energy.
 
     Kernels reject a proposal without a finite energy row by row and say nothing of it; this tells how many there
@@ -26,18 +26,12 @@ class Watched(Energy):
     """
 
     def __init__(self, energy: EnergyLike) -> None:
-        super().__init__()
-        self.energy = as_energy(energy)
-        self.support = self.energy.support
+        super().__init__(energy)
         self.states = self.nonfinite = 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""
-        energies = self.energy(x)
+        energies = super().forward(x)
         self.states += len(x)
         self.nonfinite += int((~energies.isfinite()).sum())
         return energies
-
-    def complete(self, x: Tensor) -> Tensor:
-        """The state with clamped entries filled in."""
-        return self.energy.complete(x)

@@ -115,7 +115,8 @@ class Diagnosis:
         noise: The same of the chains from noise.
         meeting: Whether the two meet.
         correlation: Of all chains over the second half, at multiples of `every` steps; None when too many were lost.
-        cost: Gradients per effective draw of the summary that mixes worst; None when too many chains were lost.
+        cost: Gradients per effective draw of the summary that mixes worst; None when too many chains were lost, or the
+            kernel takes no gradient.
         regions: What the regions are between which jumps are counted.
         nonfinite: The share of states tried in the first steps that have no finite energy; they were rejected.
         jumps: Between regions, a chain in the second half, as far as they show every `every` steps.

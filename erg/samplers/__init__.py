@@ -1,5 +1,6 @@
 """Samplers move a state."""
 
+from erg.roles import Conditionals
 from erg.samplers.annealing.along import Along, warmup_along
 from erg.samplers.annealing.biased import Biased
 from erg.samplers.annealing.brackets import Bracket, bracket
@@ -8,7 +9,7 @@ from erg.samplers.annealing.population import Population, smc
 from erg.samplers.chain import advance, chain, sample
 from erg.samplers.compilation.compiled import Compiled
 from erg.samplers.discrete.cyclical import AutomaticCycles, CyclicalLangevin, acs
-from erg.samplers.discrete.gibbs import BlockGibbs, Conditionals, Gibbs, gibbs
+from erg.samplers.discrete.gibbs import BlockGibbs, Gibbs, gibbs
 from erg.samplers.discrete.informed import GibbsWithGradients, gwg
 from erg.samplers.discrete.langevin import DiscreteLangevin, dmala, dula
 from erg.samplers.hamiltonian.hmc import HMC, hmc

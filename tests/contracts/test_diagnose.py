@@ -1,5 +1,6 @@
 """`erg diagnose`: a run whose chains get around and one whose chains cannot get different verdicts, in words."""
 
+import copy
 import json
 import re
 import shutil
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from erg import draws
 from erg.cli import diagnose
 from erg.data import load
-from erg.energies import Neural
+from erg.energies import Counted, Energy, Neural, Watched
 from erg.estimate import Estimate
 from erg.evaluation.meeting import meeting
 from erg.evaluation.regions import regions_of
@@ -19,8 +21,21 @@ from erg.report import write_report
 from erg.runs import diagnosis
 from erg.runs.diagnosis import EXACT, Diagnosis, Plan
 from erg.runs.findings import law, verdict
-from erg.samplers import Compiled, Scheduled, descent, mala, mclmc, replica_exchange, sgld, ula
+from erg.samplers import (
+    BlockGibbs,
+    Compiled,
+    Conditionals,
+    Scheduled,
+    descent,
+    mala,
+    mclmc,
+    replica_exchange,
+    sample,
+    sgld,
+    ula,
+)
 from erg.samplers.schedules import Constant
+from erg.support import Binary
 from erg.training.checkpoint import Checkpoints
 from tests.contracts import diagnosed
 from tests.contracts.commands import contents, erg, refusal
@@ -342,6 +357,46 @@ def test_what_samples_are_draws_of_depends_on_the_kernel():
     assert "temperature 1.25e-06" in law(Compiled(sgld(10.0, 0.005)))
     assert "temperature 1.25e-06" in law(Scheduled(sgld(10.0, 0.005), {"noise": Constant(0.1)}))
     assert "descent" in law(descent(0.1))
+
+
+class Machine(Energy):
+    """A restricted Boltzmann machine of three visible and two hidden units."""
+
+    support = Binary()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.randn(3, 2, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x):
+        return -torch.nn.functional.softplus(x @ self.weights).sum(1)
+
+    def sample_hidden(self, x, rng=None):
+        return draws.uniform(x @ self.weights, rng).lt((x @ self.weights).sigmoid()).to(x)
+
+    def sample_visible(self, h, rng=None):
+        return draws.uniform(h @ self.weights.T, rng).lt((h @ self.weights.T).sigmoid()).to(h)
+
+
+def test_a_kernel_of_conditionals_costs_no_energy():
+    rng = torch.Generator().manual_seed(0)
+    x = (torch.rand(50, 3, generator=rng) < 0.5).float()
+    assert diagnosis._probed(BlockGibbs(), Machine(), x, rng) == (0, 0)
+
+
+@pytest.mark.parametrize("wrapper", [Counted, Watched])
+def test_a_wrapper_has_conditionals_if_the_energy_inside_has_them(wrapper):
+    wrapped, x = wrapper(wrapper(Machine())), torch.ones(4, 3)
+    assert isinstance(wrapped, Conditionals)
+    assert not isinstance(wrapper(Neural(lambda x: x.sum(1))), Conditionals)
+    found = sample(BlockGibbs(), wrapped, x, 3, torch.Generator().manual_seed(1))
+    assert torch.equal(found, sample(BlockGibbs(), Machine(), x, 3, torch.Generator().manual_seed(1)))
+    alike = copy.deepcopy(wrapped)
+    with torch.no_grad():
+        alike.energy.energy.weights.fill_(-1e6)
+    rng = torch.Generator().manual_seed(1)
+    assert (alike.sample_hidden(x, rng) == 0).all(), "the copy asks its own energy"
+    assert (wrapped.sample_hidden(x.repeat(20, 1), rng) == 1).any()
 
 
 def test_states_without_a_finite_energy_are_counted_and_reported(wide: Path, tmp_path: Path, capsys) -> None:

@@ -7,7 +7,7 @@ something better: their conditionals, which move everything at once.
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,7 +16,7 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import evaluate_energy
-from erg.roles import EnergyLike, Evaluated, Kernel
+from erg.roles import Conditionals, EnergyLike, Evaluated, Kernel
 from erg.samplers.discrete.sites import Discrete, gumbel, indicator, other
 from erg.samplers.rules import Position, check_start, check_support, precise, support_of
 from erg.support import DISCRETE, OneHot
@@ -96,24 +96,11 @@ class Gibbs(Kernel):
         return moved, scores.isfinite().any(1).to(like.dtype)
 
 
-@runtime_checkable
-class Conditionals(Protocol):
-    """An energy :math:`E(x) = -\\log \\sum_h e^{-E(x, h)}` that can draw h given x, and x given h, exactly."""
-
-    def sample_hidden(self, x: Any, rng: Rng = None) -> Any:
-        """One draw of the hidden variables for each row of `x`."""
-        ...
-
-    def sample_visible(self, h: Any, rng: Rng = None) -> Any:
-        """One draw of the visible variables for each row of `h`."""
-        ...
-
-
 @dataclass(frozen=True)
 class BlockGibbs(Kernel):
     """Draws the hidden variables given the visible ones, then the visible ones given these.
 
-    The energy brings the conditionals (see `Conditionals`), and is never evaluated. The acceptance is 1.
+    The energy brings the conditionals (see `erg.roles.Conditionals`), and is never evaluated. The acceptance is 1.
 
     References:
         Hinton (2002), Training products of experts by minimizing contrastive divergence,
