@@ -163,7 +163,7 @@ def test_stays_in_a_box(name, event, rng):
         assert box.contains(state.x).all()
 
 
-@pytest.mark.parametrize("name", sorted(KERNELS.keys() - REAL_ONLY - {"NUTS", "nuts"}))
+@pytest.mark.parametrize("name", sorted(KERNELS.keys() - REAL_ONLY))
 def test_a_start_outside_of_a_box_is_brought_into_it(name, rng):
     box = Box(-0.5, 0.75)
     downhill_outwards = Neural(lambda x: -30 * quartic(x), support=box)
@@ -305,6 +305,7 @@ WRAPPERS = {
     "warmup()": lambda kernel: warmup(kernel, quartic, torch.zeros(3, 2), 1),
     "Annealing": lambda kernel: ais(Path(Gaussian.standard(2), quartic), lambda beta: kernel, betas=2),
     "Biased": Biased,
+    "Compiled": Compiled,
     "LowPrecision": LowPrecision,
     "Parallel": lambda kernel: Parallel(kernel, 2),
     "Preconditioned": lambda kernel: Preconditioned(kernel, torch.ones(2)),

@@ -34,6 +34,7 @@ from erg.samplers.compilation.graphs import (
     with_settings,
 )
 from erg.samplers.compilation.pieces import Piece, Pieces
+from erg.samplers.composition import check_kernel
 from erg.samplers.parts import branches
 
 __all__ = ["Bound", "Compiled", "Eager", "Running", "compiler_status"]
@@ -86,6 +87,9 @@ class Compiled(Kernel):
     """
 
     kernel: Kernel
+
+    def __post_init__(self) -> None:
+        check_kernel(self.kernel, of="Compiled")
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Running:
         """Start at `x`. The weights must stay as they are until the next `init`."""

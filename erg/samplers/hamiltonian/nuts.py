@@ -29,7 +29,7 @@ from erg.samplers.hamiltonian.tree import (
     second_leaf,
 )
 from erg.samplers.parts import Caller, plain
-from erg.samplers.rules import check_support
+from erg.samplers.rules import check_support, projected
 from erg.support import Box, Real
 
 # How often a device that computes behind our back is asked whether all rows are done.
@@ -100,7 +100,7 @@ class NUTS(Kernel):
         """Evaluate at `x`, if this kernel moves where the energy lives."""
         check_support(self, energy)
         none = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        return Grown(slope(energy, x), none, none, none)
+        return Grown(slope(energy, projected(energy, x)), none, none, none)
 
     def step(self, energy: EnergyLike, state: Grown, rng: Rng) -> tuple[Grown, Float[Tensor, " batch"]]:
         """One tree a row, and a draw from its leaves."""
