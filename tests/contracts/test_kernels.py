@@ -11,6 +11,7 @@ from erg import draws
 from erg.energies import Gaussian, Neural, Path
 from erg.samplers import (
     Biased,
+    Compiled,
     Constant,
     Langevin,
     LowPrecision,
