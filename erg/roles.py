@@ -76,9 +76,11 @@ class Kernel(ABC):
     Attributes:
         invariant: Whether a step leaves exp(-E) exactly as it is. One that does not says so here; a wrapper is as
             good as the kernel inside.
+        settles: Whether one that does not will do so as soon as it has found its settings, which then stay.
     """
 
     invariant: ClassVar[bool] = True
+    settles: ClassVar[bool] = False
 
     @abstractmethod
     def init(self, energy: EnergyLike, x: Batch) -> State:

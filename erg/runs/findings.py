@@ -14,6 +14,8 @@ from erg.runs.diagnosis import Diagnosis
 from erg.runs.model import Model
 from erg.samplers.composition import parts_of
 from erg.samplers.langevin import Descent, ImageLangevin, temperature
+from erg.samplers.rules import Unadjusted
+from erg.samplers.tempering.annealed import Annealed
 
 TONES = {
     Outcome.CONVERGED: "good",
@@ -75,9 +77,14 @@ def law(kernel: Kernel) -> str:
             return f"the law that this kernel keeps, which is the model's at temperature {level:.3g} at best"
         if isinstance(part, Descent):
             return "the law that descent ends in, which is that of its starts"
-    if any(isinstance(part, Kernel) and not part.invariant for part in parts):
+        if isinstance(part, Annealed):
+            return "the law that annealing ends in, which is the model's at the last temperature at best"
+        if isinstance(part, Unadjusted) and not part.move.needs_gradient:
+            return "the law of moves that nothing tests, which know nothing of the model"
+    varying = [part for part in parts if isinstance(part, Kernel) and not part.invariant]
+    if any(not part.settles for part in varying):
         return "the model, up to the bias of an unadjusted kernel"
-    return "the model"
+    return "the model, as soon as the kernel has found its settings" if varying else "the model"
 
 
 def to_json(found: Diagnosis, *, sentence: str, model: Model, seed: int, other: str | None = None) -> dict[str, Any]:

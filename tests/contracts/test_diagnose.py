@@ -13,7 +13,7 @@ import torch
 from erg import draws
 from erg.cli import diagnose
 from erg.data import load
-from erg.energies import Counted, Energy, Neural, Watched
+from erg.energies import Counted, Energy, Independent, Neural, Watched
 from erg.estimate import Estimate
 from erg.evaluation.meeting import meeting
 from erg.evaluation.regions import regions_of
@@ -22,12 +22,17 @@ from erg.runs import diagnosis
 from erg.runs.diagnosis import EXACT, Diagnosis, Plan
 from erg.runs.findings import law, verdict
 from erg.samplers import (
+    AutomaticCycles,
     BlockGibbs,
     Compiled,
     Conditionals,
+    Preconditioned,
     Scheduled,
+    acs,
+    chain,
     descent,
     mala,
+    mams,
     mclmc,
     replica_exchange,
     sample,
@@ -39,6 +44,8 @@ from erg.support import Binary
 from erg.training.checkpoint import Checkpoints
 from tests.contracts import diagnosed
 from tests.contracts.commands import contents, erg, refusal
+from tests.contracts.kernels import APART, DISCRETE, KERNELS
+from tests.contracts.kernels import EXACT as EXACT_CASES
 
 CHAINS, STEPS = 48, 200
 
@@ -348,6 +355,47 @@ def test_regions_are_the_classes_of_digits_and_clusters_of_other_data():
     clusters = regions_of(places.repeat(5, 1))
     assert clusters.name == "clusters" and len(set(clusters.assign(places).tolist())) == 3
     assert clusters.assign(places + 1).tolist() == clusters.assign(places).tolist()
+
+
+CASES = KERNELS | DISCRETE | APART
+LAWS = {
+    "the model, as soon as the kernel has found its settings": "AutomaticCycles MAMS Parallel-MAMS acs",
+    "the model, up to the bias of an unadjusted kernel": (
+        "Biased Compiled Compiled-mclmc Compiled-searching-underdamped LowPrecision MCLMC Parallel Unadjusted "
+        "Underdamped Underdamped-with-a-friction dula mclmc replica_exchange-underdamped searching-underdamped ula "
+        "underdamped"
+    ),
+    "the law that this kernel keeps, which is the model's at temperature 0.225 at best": (
+        "Scheduled-sgld Unadjusted-ImageLangevin sgld"
+    ),
+    "the law that descent ends in, which is that of its starts": "Unadjusted-Descent descent",
+    "the law that annealing ends in, which is the model's at the last temperature at best": (
+        "Annealed annealed annealed-gibbs"
+    ),
+    "the law of moves that nothing tests, which know nothing of the model": "Unadjusted-RandomWalk",
+}
+INEXACT = {name: words for words, names in LAWS.items() for name in names.split()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_kernel_is_said_to_have_its_law(name):
+    assert law(CASES[name]) == INEXACT.get(name, "the model")
+    assert name in EXACT_CASES or name in DISCRETE or name in APART or name in INEXACT
+
+
+def test_a_kernel_that_tunes_itself_has_the_law_of_its_settings():
+    assert law(Compiled(Preconditioned(mams(), torch.ones(2)))) == law(mams()) != law(mams(0.3, 1.0)) == "the model"
+    assert law(Preconditioned(mclmc(), torch.ones(2))) == law(mclmc(0.3, 1.0)) == law(ula(0.1))
+    assert law(replica_exchange(acs(), [1.0, 2.0])) == law(acs()) != "the model"
+    assert law(AutomaticCycles(period=3, cycles=1).adapted(settled())) == "the model"
+
+
+def settled():
+    """The state of chains that have tuned themselves."""
+    kernel = AutomaticCycles(period=3, cycles=1)
+    coins = Independent(torch.tensor([0.0, 1.0]), Binary())
+    states = chain(kernel, coins, torch.zeros(2, 2), torch.Generator().manual_seed(0))
+    return next(states)[0]
 
 
 def test_what_samples_are_draws_of_depends_on_the_kernel():

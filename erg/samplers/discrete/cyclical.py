@@ -49,6 +49,10 @@ class Cycling(NamedTuple):
 class CyclicalLangevin(Kernel):
     """Metropolis-adjusted discrete Langevin that goes through a list of settings, one a step, in a circle.
 
+    Every call of `sample` or `chain` begins at the first position. Chains that are continued in short runs, as
+    persistent ones are, or that anneal with few steps a beta never reach the small steps at the end of a cycle: run
+    as many steps as a cycle has positions, or a multiple.
+
     Args:
         step_sizes: For each position of the cycle, in units of the squared length of a change: on `Spin` a step
             size of 1 is h = 4, on `Binary` h = 1, on `OneHot` h = 2.
@@ -117,7 +121,7 @@ class AutomaticCycles(Kernel):
     Of the first `tuning_steps` steps a quarter each moves :math:`\alpha_{\min}` and :math:`\alpha_{\max}` until the
     `target` is accepted, and the rest tries balances at every position. While that lasts the law is only nearly
     exp(-E); from then on it is exact. Chains that are restarted often should not tune each time: tune once, and
-    run the kernel that `adapted` returns.
+    run the kernel that `adapted` returns, for whole cycles: see `CyclicalLangevin`.
 
     Args:
         period: s, the steps in a cycle.
@@ -147,6 +151,7 @@ class AutomaticCycles(Kernel):
     target: float = 0.5
     moves_on: ClassVar[tuple[type, ...]] = DISCRETE
     invariant: ClassVar[bool] = False
+    settles: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.period < 1 or self.cycles < 1:
@@ -240,5 +245,9 @@ def _zeros(x: Tensor) -> Tensor:
 
 
 def acs(period: int = 20, *, cycles: int = 5, target: float = 0.5) -> AutomaticCycles:
-    """The automatic cyclical sampler: one gradient a step, its own tuning; see `AutomaticCycles`."""
+    """The automatic cyclical sampler: one gradient a step, its own tuning; see `AutomaticCycles`.
+
+    Tuning and cycles begin anew with every call of `sample` or `chain`. ``Persistent(acs(), steps=10)`` never goes
+    beyond the first half of a cycle of 20 steps, nor tunes; use what `warmup` makes of it, for whole cycles a call.
+    """
     return AutomaticCycles(period, cycles, target)

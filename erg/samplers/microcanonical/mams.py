@@ -118,6 +118,7 @@ class MAMS(Kernel):
     length: float | Float[Tensor, " batch"] | None = None
     search: int = 300
     moves_on: ClassVar[tuple[type, ...]] = (Real,)
+    settles: ClassVar[bool] = True
     sought: ClassVar[tuple[str, ...]] = ("step_size", "length")
 
     def __post_init__(self) -> None:
