@@ -132,6 +132,11 @@ class Counted(NamedTuple):
 class Scheduled(Kernel):
     """A kernel whose settings follow schedules.
 
+    Schedules begin at step 0 with every call of `sample` or `chain`, and so do chains that are started anew at each
+    update of a training or at each beta of a path: where there are fewer steps than a schedule is long, its end is
+    never reached. ``ais(..., steps=1)`` uses the first value only. What shall follow the updates themselves is set
+    by `with_setting`, between them.
+
     Args:
         kernel: The kernel; its own values of the scheduled settings are not used.
         schedules: A schedule for each setting, under its name in the kernel or its move.

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from erg.draws import Replay
-from erg.energies import Energy, Neural, evaluate
+from erg.energies import Energy, Gaussian, Neural, Path, evaluate
+from erg.negatives import Persistent
 from erg.roles import Evaluated
 from erg.samplers import (
     Constant,
@@ -19,6 +20,7 @@ from erg.samplers import (
     Metropolis,
     Polynomial,
     Scheduled,
+    ais,
     chain,
     descent,
     mala,
@@ -313,6 +315,19 @@ def test_a_scheduled_kernel_takes_the_setting_of_each_step(noise):
         expected = expected - h * skewed_gradient(expected) + (2 * h) ** 0.5 * xi
     torch.testing.assert_close(sample(scheduled, skewed, x, 4, Replay([xi] * 4)), expected, atol=1e-12, rtol=1e-12)
     assert torch.equal(*(sample(scheduled, skewed, x, 2, Replay([xi] * 2)) for _ in range(2))), "a hidden counter"
+
+
+def test_schedules_begin_anew_with_every_update_and_every_beta():
+    asked = []
+    scheduled = Scheduled(mala(0.9), {"step_size": lambda step: asked.append(step) or 0.1})
+    law, rng = Gaussian.standard(2), torch.Generator().manual_seed(0)
+    negatives = Persistent(scheduled, steps=3, size=4)
+    for _ in range(5):
+        negatives(law, torch.zeros(4, 2), rng)
+    assert set(asked) == {0, 1, 2}
+    asked.clear()
+    ais(Path(law, law / 2), scheduled, betas=5, chains=4, steps=1, rng=rng)
+    assert set(asked) == {0}
 
 
 def test_settings_are_changed_wherever_they_are():
