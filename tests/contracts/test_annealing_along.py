@@ -24,6 +24,15 @@ def test_the_reciprocal_of_the_factor_is_linear_in_between():
     assert kernels(0.8).proposal.step_size == pytest.approx(0.3 / (2 + 0.6 * 8))
 
 
+@pytest.mark.parametrize(("ratio", "excess"), [(2.0, 1.06), (10.0, 1.74)])
+def test_lengths_become_too_large_in_between_by_as_much_as_is_told(ratio, excess):
+    kernels, betas = Along(hmc(1.0, 2), "step_size", (0.0, 1.0), (1.0, 1 / ratio)), torch.linspace(0.0, 1.0, 401)
+    found = torch.tensor([kernels(float(beta)).step_size for beta in betas])
+    stable = (1 + betas * (ratio**2 - 1)) ** -0.5
+    assert float((found / stable).max()) == pytest.approx((1 + ratio) / (2 * ratio**0.5), rel=1e-3)
+    assert float((found / stable).max()) == pytest.approx(excess, abs=0.006)
+
+
 @pytest.mark.parametrize("kernel", [mala(1e-4), Compiled(mala(30.0))], ids=["small", "large, compiled"])
 def test_every_temperature_is_accepted_as_often_as_the_algorithm_wants(kernel):
     kernels = warmup_along(path(), kernel, rng=seeded())

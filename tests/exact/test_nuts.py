@@ -14,7 +14,7 @@ import torch
 from erg.draws import Replay
 from erg.energies import Counted, Neural
 from erg.networks import MLP
-from erg.samplers import Compiled, Parallel, Preconditioned, Scheduled, chain, nuts, sample
+from erg.samplers import Compiled, Parallel, Preconditioned, Scheduled, chain, nuts, replica_exchange, sample
 from erg.samplers.compilation.compiled import Eager
 from erg.samplers.compilation.pieces import Pieces
 from erg.samplers.hamiltonian.nuts import NUTS
@@ -269,6 +269,14 @@ def test_it_says_why_it_does_not_compile(rng):
 
     bound = follows(nuts(0.5, max_depth=3), branching, torch.randn(CHAINS, 3, generator=rng))
     assert isinstance(bound, Eager) and "depends on values" in bound.reason
+
+
+def test_inside_of_other_kernels_it_is_compiled_next_to_itself(rng):
+    x, temperatures = torch.randn(CHAINS, 3, generator=rng), [1.0, 2.0]
+    outside = follows(replica_exchange(nuts(0.5, max_depth=3), temperatures), skewed, x, steps=2)
+    assert isinstance(outside, Eager) and "depends on values" in outside.reason
+    steps = chain(replica_exchange(Compiled(nuts(0.5, max_depth=3)), temperatures), skewed, x, rng)
+    assert isinstance(next(steps)[0].inner.bound, Pieces)
 
 
 def test_divided_over_threads_it_is_the_same(rng):

@@ -21,10 +21,12 @@ from erg.samplers.tuning.warmup import warmup
 
 @dataclass(frozen=True)
 class Along:
-    """The kernel of each beta, for `ais`, `reverse_ais` and `smc`.
+    r"""The kernel of each beta, for `ais`, `reverse_ais` and `smc`.
 
     Curvatures add up along a path, and a stable step size of Langevin is their reciprocal: that of the factor is
-    interpolated.
+    interpolated. The step sizes of HMC and NUTS and the scale of a random walk are lengths, and go as its square
+    root: between two betas where the factor differs q times they become too large, at worst by
+    :math:`(1 + q) / (2 \sqrt q)`. That is 6 % for q = 2 and 74 % for q = 10; more betas there make it small.
 
     Args:
         kernel: With a setting to be changed.

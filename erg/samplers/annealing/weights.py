@@ -8,7 +8,9 @@ Student's law for as many degrees of freedom as the variance of these weights is
 :math:`\nu = 2n / (k - 1 + 2 / (n - 1))` with their kurtosis k. For normal log weights of standard deviation 1.5
 (effective sample size n / 10, n = 256) 94 % of the intervals hold the truth, against 92 % by the delta method;
 for a standard deviation of 2 (n / 50) 89 % and 83 %: there are then too few weights for any such interval. Fitting a
-log-normal law holds its 95 % there and loses them (81 %) as soon as the law is another one.
+log-normal law holds its 95 % there and loses them (81 %) as soon as the law is another one. For a standard deviation
+of 3 the jackknife removes half of the bias (-0.23 nats are left of -0.42) and adds more variance than that: its root
+mean square error is 1.01, that of the plain log 0.85, and 76 % of the intervals hold the truth (44,000 sets).
 
 References:
     Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 11
