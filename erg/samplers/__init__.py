@@ -22,8 +22,9 @@ from erg.samplers.parallel import Parallel
 from erg.samplers.precision import LowPrecision
 from erg.samplers.preconditioned import Preconditioned
 from erg.samplers.rules import Metropolis, Unadjusted
-from erg.samplers.schedules import Constant, Cyclical, Growing, Polynomial, Scheduled, with_setting
-from erg.samplers.tempering.annealed import Annealed, Cooling, Stage, annealed, run_stages
+from erg.samplers.schedules import Constant, Cyclical, Geometric, Polynomial, Scheduled, with_setting
+from erg.samplers.stages import Stage, run_stages
+from erg.samplers.tempering.annealed import Annealed, annealed
 from erg.samplers.tempering.ladder import ladder
 from erg.samplers.tempering.replicas import ReplicaExchange, replica_exchange
 from erg.samplers.tempering.transitions import TemperedTransitions, tempered_transitions
@@ -44,14 +45,13 @@ __all__ = [
     "Compiled",
     "Conditionals",
     "Constant",
-    "Cooling",
     "Cyclical",
     "CyclicalLangevin",
     "Descent",
     "DiscreteLangevin",
+    "Geometric",
     "Gibbs",
     "GibbsWithGradients",
-    "Growing",
     "ImageLangevin",
     "ImportanceSamples",
     "Independence",

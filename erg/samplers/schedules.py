@@ -1,4 +1,4 @@
-r"""Step sizes and noise that change along a chain.
+r"""Step sizes, noise and temperatures that change along a chain.
 
 A schedule is a pure function of the step, without a hidden counter. `Scheduled` is a kernel that
 counts in its state, so that two chains with one kernel never disturb each other.
@@ -91,13 +91,22 @@ class Cyclical:
 
 
 @dataclass(frozen=True)
-class Growing:
-    """Starts small and grows geometrically to a ceiling: safe where the start is far from the mass.
+class Geometric:
+    r"""Grows or falls by the same factor a step: :math:`a_t = a_0 (a_n / a_0)^{t / n}`, and :math:`a_n` from then on.
+
+    Step sizes that grow are safe where the start is far from the mass. Temperatures that fall are simulated
+    annealing.
 
     Args:
         start: The value at step 0.
-        end: The value from step `steps` on.
-        steps: How long the growth takes.
+        end: The value from step `steps` on, larger or smaller.
+        steps: n, how long it takes.
+
+    Raises:
+        ValueError: If an end is not positive and finite, or there is no step.
+
+    References:
+        Kirkpatrick, Gelatt & Vecchi (1983), Optimization by simulated annealing, doi:10.1126/science.220.4598.671
     """
 
     start: float
@@ -105,9 +114,9 @@ class Growing:
     steps: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.start <= self.end or self.steps < 1:
+        if not all(0 < value < math.inf for value in (self.start, self.end)) or self.steps < 1:
             raise ValueError(
-                "Growing needs 0 < start <= end and at least one step, but got "
+                "Geometric needs a positive start, a positive end and at least one step, but got "
                 f"start={self.start}, end={self.end}, steps={self.steps}."
             )
 
@@ -116,7 +125,7 @@ class Growing:
         return self.start * (self.end / self.start) ** min(step / self.steps, 1.0)
 
 
-class Counted(NamedTuple):
+class Stepped(NamedTuple):
     """The inner kernel's state and the number of steps made."""
 
     inner: Any
@@ -172,14 +181,14 @@ class Scheduled(Kernel):
             kernel = with_setting(kernel, name, partial(_value, schedule, step))
         return kernel
 
-    def init(self, energy: Any, x: Float[Tensor, "batch *event"]) -> Counted:
+    def init(self, energy: Any, x: Float[Tensor, "batch *event"]) -> Stepped:
         """Start at `x`, at step 0."""
-        return Counted(self.at(0).init(energy, x), 0)
+        return Stepped(self.at(0).init(energy, x), 0)
 
-    def step(self, energy: Any, state: Counted, rng: Rng) -> tuple[Counted, Float[Tensor, " batch"]]:
+    def step(self, energy: Any, state: Stepped, rng: Rng) -> tuple[Stepped, Float[Tensor, " batch"]]:
         """One step with the settings of this step."""
         inner, acceptance = self.at(state.steps).step(energy, state.inner, rng)
-        return Counted(inner, state.steps + 1), acceptance
+        return Stepped(inner, state.steps + 1), acceptance
 
 
 def _value(schedule: Schedule, step: int, _: Any) -> float:

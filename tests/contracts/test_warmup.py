@@ -12,7 +12,7 @@ from erg.negatives import Every, FromData, FromNoise, Persistent, Tuned
 from erg.objectives import MaximumLikelihood
 from erg.samplers import (
     Compiled,
-    Growing,
+    Geometric,
     LowPrecision,
     Metropolis,
     Parallel,
@@ -117,7 +117,7 @@ def test_wrappers_stay_where_they_are_and_the_kernel_inside_is_tuned(wrap):
 
 
 def test_a_schedule_is_scaled_as_a_whole():
-    given = Scheduled(mala(1.0), {"step_size": Growing(1e-5, 1e-3, steps=10)})
+    given = Scheduled(mala(1.0), {"step_size": Geometric(1e-5, 1e-3, steps=10)})
     kernel = warmup(given, normal, torch.randn(32, 3, generator=seeded()), 200, seeded())
     first, last = (kernel.at(step).proposal.step_size for step in (0, 10))
     assert last / first == pytest.approx(100) and 0.3 < last < 3

@@ -10,7 +10,7 @@ from erg.energies import Neural
 from erg.networks import MLP, ConvNet
 from erg.samplers import (
     Compiled,
-    Growing,
+    Geometric,
     LowPrecision,
     Scheduled,
     advance,
@@ -149,7 +149,7 @@ def test_closures_are_followed_into_their_networks_and_numbers(builds):
 
 
 def test_settings_change_without_compiling_again(builds):
-    schedules = {"step_size": Growing(0.1, 0.4, steps=5), "noise": Growing(0.1, 0.3, steps=5)}
+    schedules = {"step_size": Geometric(0.1, 0.4, steps=5), "noise": Geometric(0.1, 0.3, steps=5)}
     energy, x, kernel = MLP((2,)), torch.randn(8, 2), sgld(0.1, 0.1, clip=0.5)
     found = sample(Scheduled(Compiled(kernel), schedules), energy, x, 6, seeded())
     torch.testing.assert_close(found, sample(Scheduled(kernel, schedules), energy, x, 6, seeded()))

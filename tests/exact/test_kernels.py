@@ -15,7 +15,7 @@ from erg.roles import Evaluated
 from erg.samplers import (
     Constant,
     Cyclical,
-    Growing,
+    Geometric,
     Langevin,
     Metropolis,
     Polynomial,
@@ -261,7 +261,8 @@ def test_held_entries_are_returned_at_their_values(kernel, rng):
         (Constant(0.3), {0: 0.3, 17: 0.3}),
         (Polynomial(0.4, delay=20, power=0.55), {0: 0.4, 20: 0.4 * 2**-0.55, 100: 0.4 * 6**-0.55}),
         (Cyclical(0.9, 0.1, period=6), {0: 0.9, 2: 0.7, 3: 0.5, 4: 0.3, 6: 0.9, 15: 0.5}),
-        (Growing(0.01, 0.16, steps=4), {0: 0.01, 1: 0.02, 2: 0.04, 4: 0.16, 90: 0.16}),
+        (Geometric(0.01, 0.16, steps=4), {0: 0.01, 1: 0.02, 2: 0.04, 4: 0.16, 90: 0.16}),
+        (Geometric(8.0, 1.0, steps=3), {0: 8.0, 1: 4.0, 2: 2.0, 3: 1.0, 50: 1.0}),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -277,8 +278,8 @@ def test_values_of_schedules(schedule, expected):
         lambda: Polynomial(1.0, delay=0),
         lambda: Cyclical(0.1, 0.9, period=6),
         lambda: Cyclical(0.9, 0.1, period=0),
-        lambda: Growing(0.0, 1.0, steps=3),
-        lambda: Growing(0.1, 1.0, steps=0),
+        lambda: Geometric(0.0, 1.0, steps=3),
+        lambda: Geometric(0.1, 1.0, steps=0),
         lambda: ula(0.0),
         lambda: mala(float("nan")),
         lambda: mala(torch.tensor([0.1, -0.1])),
@@ -308,7 +309,7 @@ def test_metropolis_refuses_what_has_no_density():
 
 def test_a_scheduled_kernel_takes_the_setting_of_each_step(noise):
     x, xi, _ = noise
-    sizes = Growing(0.05, 0.2, steps=2)
+    sizes = Geometric(0.05, 0.2, steps=2)
     scheduled = Scheduled(ula(0.9), {"step_size": sizes})
     expected = x
     for h in (0.05, 0.1, 0.2, 0.2):
@@ -336,7 +337,7 @@ def test_settings_are_changed_wherever_they_are():
     assert with_setting(mala(0.4), "step_size", lambda value: value) == mala(0.4)
     size = 0.1
     assert Scheduled(ula(size), {"step_size": Constant(size)}).at(5) == ula(0.1)
-    scheduled = Scheduled(sgld(1.0, 0.1), {"noise": Growing(0.1, 0.4, steps=2)})
+    scheduled = Scheduled(sgld(1.0, 0.1), {"noise": Geometric(0.1, 0.4, steps=2)})
     assert with_setting(scheduled, "noise", halve).at(2).move == replace(scheduled.kernel.move, noise=0.2)
     assert with_setting(scheduled, "step_size", halve).at(1).move.step_size == 0.5
     with pytest.raises(ValueError, match="Metropolis has no setting called 'noise'"):

@@ -14,7 +14,7 @@ from erg.samplers import (
     Annealed,
     Compiled,
     Constant,
-    Cooling,
+    Geometric,
     Metropolis,
     Parallel,
     Scheduled,
@@ -110,7 +110,7 @@ def test_a_ladder_of_n_plus_one_costs_two_n_plus_one_steps():
     sample(tempered_transitions(mala(0.2), (1.0, 1.5, 2.0, 3.0)), energy, torch.zeros(5, 2), 3, seeded())
     assert (energy.gradients, energy.values) == (1 + 3 * 7, 0)
     energy = Counted(Neural(skewed))
-    sample(annealed(hmc(0.2, 3), Cooling(4.0, 0.1, steps=5)), energy, torch.zeros(5, 2), 6, seeded())
+    sample(annealed(hmc(0.2, 3), Geometric(4.0, 0.1, steps=5)), energy, torch.zeros(5, 2), 6, seeded())
     assert (energy.gradients, energy.values) == (1 + 6 * 3, 0)
 
 
@@ -148,7 +148,7 @@ def test_compiled_tours_follow_the_eager_ones():
 
 
 def test_annealing_moves_as_the_kernel_at_each_temperature():
-    cooling = Cooling(4.0, 0.5, steps=3)
+    cooling = Geometric(4.0, 0.5, steps=3)
     x = torch.randn(6, 2, generator=seeded(), dtype=torch.float64)
     noise = [
         torch.randn(6, 2, generator=seeded(2), dtype=torch.float64),
@@ -165,7 +165,7 @@ def test_annealing_moves_as_the_kernel_at_each_temperature():
 
 
 def test_compiled_goes_inside_of_annealing():
-    x, cooling = torch.randn(6, 2, generator=seeded()), Cooling(4.0, 0.5, steps=3)
+    x, cooling = torch.randn(6, 2, generator=seeded()), Geometric(4.0, 0.5, steps=3)
     steps = chain(annealed(Compiled(mala(0.2)), cooling), skewed, x, seeded())
     state = next(itertools.islice(steps, 4, None))[0]
     assert isinstance(state.inner.bound, Bound), state.inner.bound
@@ -194,9 +194,9 @@ def test_stages_are_samples_one_after_the_other():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        (lambda: Cooling(1.0, 2.0, steps=3), "0 < end <= start"),
-        (lambda: Cooling(1.0, 0.0, steps=3), "0 < end <= start"),
-        (lambda: Cooling(1.0, 0.5, steps=0), "at least one step"),
+        (lambda: Geometric(1.0, math.inf, steps=3), "a positive end"),
+        (lambda: Geometric(1.0, 0.0, steps=3), "a positive end"),
+        (lambda: Geometric(1.0, 0.5, steps=0), "at least one step"),
         (lambda: annealed(mala(0.1), Constant(0.0)), "positive and finite, but the schedule gives 0.0 at step 0"),
         (lambda: annealed(mala(0.1), lambda step: float("nan")), "positive and finite, but the schedule gives nan"),
         (lambda: Stage(skewed, mala(0.1), -1), "zero steps or more, but got -1"),

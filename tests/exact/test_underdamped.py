@@ -9,7 +9,7 @@ from erg.draws import Replay
 from erg.energies import Counted, Gaussian, Neural
 from erg.samplers import Compiled, Underdamped, chain, sample, underdamped
 from erg.samplers.compilation.compiled import Bound, Running
-from erg.samplers.tuning.errors import beyond_rounding
+from erg.samplers.tuning.work import beyond_rounding
 
 T = 0.7
 

@@ -8,8 +8,8 @@ import torch
 
 from erg.energies import Gaussian, GaussianMixture, Neural
 from erg.samplers import (
-    Cooling,
     Cyclical,
+    Geometric,
     Scheduled,
     Stage,
     annealed,
@@ -76,7 +76,7 @@ def test_cooling_finds_the_global_minimum_where_descent_does_not():
 
     x = torch.empty(200, 2).uniform_(-4.5, 4.5, generator=torch.Generator().manual_seed(0))
     rng = torch.Generator().manual_seed(1)
-    cooled = sample(annealed(random_walk(1.2), Cooling(20.0, 0.02, steps=800)), rugged, x, 800, rng)
+    cooled = sample(annealed(random_walk(1.2), Geometric(20.0, 0.02, steps=800)), rugged, x, 800, rng)
     downhill = sample(descent(0.004), rugged, x, 300, rng)
     found, missed = (float((rugged(end) < 0.5).float().mean()) for end in (cooled, downhill))
     assert found > 0.8 and missed < 0.1, (found, missed)
@@ -84,7 +84,7 @@ def test_cooling_finds_the_global_minimum_where_descent_does_not():
 
 def test_a_cooled_gaussian_has_the_variance_of_its_temperature():
     # Slow enough: at a constant temperature the chain forgets where it was, and the scale follows the root of T.
-    kernel = annealed(mala(0.5), Cooling(4.0, 0.3, steps=20))
+    kernel = annealed(mala(0.5), Geometric(4.0, 0.3, steps=20))
     x = sample(kernel, Gaussian.standard(2), torch.zeros(20_000, 2), 60, torch.Generator().manual_seed(2))
     assert z_score(x.double().square() - 0.3) < SIGMAS
 

@@ -20,8 +20,8 @@ from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.hamiltonian.hmc import drift, kick, kinetic, slope
 from erg.samplers.rules import check_support, choose, precise, projected, support_of
-from erg.samplers.tuning.errors import Search, beyond_rounding, resized, started
 from erg.samplers.tuning.search import check, fixed, lengthened
+from erg.samplers.tuning.work import WorkSearch, beyond_rounding, resized, started
 from erg.support import Box, Real
 
 # Of the squared work of a step per dimension; the step grows as its fifth to sixth root.
@@ -45,7 +45,7 @@ class Moving(NamedTuple):
     here: Evaluated
     velocity: Float[Tensor, "batch *event"]
     started: Bool[Tensor, " batch"]
-    search: Search | None
+    search: WorkSearch | None
 
     @property
     def x(self) -> Float[Tensor, "batch *event"]:
@@ -166,7 +166,7 @@ class Underdamped(Kernel):
         search = self._learned(state.search, here.x, good & ~work.isnan(), work, inside)
         return Moving(here, rows.where(made, moved.velocity, noise), moved.started, search), (made & good).float()
 
-    def _learned(self, search: Search, x: Tensor, good: Tensor, work: Tensor, inside: Tensor) -> Search:
+    def _learned(self, search: WorkSearch, x: Tensor, good: Tensor, work: Tensor, inside: Tensor) -> WorkSearch:
         """What a row knows after one more step; nothing changes when the search is over."""
         steps, entries = search.steps + 1, x[0].numel() if len(x) else 1
         going = steps <= self.search

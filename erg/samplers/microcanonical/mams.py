@@ -29,7 +29,7 @@ MOST = 1000
 REACH = 0.3
 
 
-class Search(NamedTuple):
+class AcceptanceSearch(NamedTuple):
     """What each row has learned about the settings it needs.
 
     Attributes:
@@ -58,7 +58,7 @@ class Tested(NamedTuple):
     """
 
     at: Evaluated
-    search: Search | None
+    search: AcceptanceSearch | None
 
     @property
     def x(self) -> Float[Tensor, "batch *event"]:
@@ -169,14 +169,14 @@ class MAMS(Kernel):
             flight = _where(counts > done, fly(energy, flight, size), flight)
         return flight
 
-    def _start(self, x: Tensor) -> Search | None:
+    def _start(self, x: Tensor) -> AcceptanceSearch | None:
         if self.step_size is not None and self.length is not None:
             return None
         step_size, length = first(self.step_size, self.length, x, guess=x[:1].numel() ** 0.5 / 4)
         zero = torch.zeros_like(step_size)
-        return Search(zero, step_size, length, zero, step_size.log(), moments.nothing(x))
+        return AcceptanceSearch(zero, step_size, length, zero, step_size.log(), moments.nothing(x))
 
-    def _learned(self, search: Search, x: Tensor, acceptance: Tensor, inside: Tensor) -> Search:
+    def _learned(self, search: AcceptanceSearch, x: Tensor, acceptance: Tensor, inside: Tensor) -> AcceptanceSearch:
         """What a row knows after one more step; nothing changes when the search is over."""
         steps = search.steps + 1
         going = steps <= self.search
@@ -214,8 +214,8 @@ def _probability(start: Evaluated, flight: Flight) -> Float[Tensor, " batch"]:
 
 
 def _resized(
-    search: Search, acceptance: Tensor, going: Tensor, *, early: Tensor, anew: Tensor, over: Tensor
-) -> Search:
+    search: AcceptanceSearch, acceptance: Tensor, going: Tensor, *, early: Tensor, anew: Tensor, over: Tensor
+) -> AcceptanceSearch:
     """Great strides at first, then Robbins-Monro steps of the log step size, and their average in the end."""
     since = torch.where(early, 0.0, search.since + 1)
     missed = acceptance - ACCEPTANCE

@@ -18,8 +18,8 @@ from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.hamiltonian.hmc import slope
 from erg.samplers.microcanonical.isokinetic import Flight, check_dimensions, fly, refreshed, still, work
 from erg.samplers.rules import check_support, choose
-from erg.samplers.tuning.errors import Search, beyond_rounding, resized, started
 from erg.samplers.tuning.search import check, fixed, lengthened, settings
+from erg.samplers.tuning.work import WorkSearch, beyond_rounding, resized, started
 from erg.support import Real
 
 # Of the error of a step per dimension; the step grows as its sixth root.
@@ -39,7 +39,7 @@ class Gliding(NamedTuple):
 
     at: Evaluated
     direction: Float[Tensor, "batch *event"]
-    search: Search | None
+    search: WorkSearch | None
 
     @property
     def x(self) -> Float[Tensor, "batch *event"]:
@@ -125,7 +125,7 @@ class MCLMC(Kernel):
         found = state.search
         return self if found is None else fixed(self, {"step_size": found.step_size, "length": found.length})
 
-    def _learned(self, search: Search, x: Tensor, good: Tensor, work: Tensor, inside: Tensor) -> Search:
+    def _learned(self, search: WorkSearch, x: Tensor, good: Tensor, work: Tensor, inside: Tensor) -> WorkSearch:
         """What a row knows after one more step; nothing changes when the search is over."""
         steps = search.steps + 1
         going = steps <= self.search

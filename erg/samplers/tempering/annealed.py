@@ -1,12 +1,10 @@
-r"""Temperatures and noise levels that fall along a chain.
+r"""Temperatures that fall along a chain.
 
 `Annealed` is simulated annealing: step t moves on :math:`E / T_t`. Slow cooling ends near the global minimum, where
-descent ends in the next local one. `Stage` is annealing through different energies, as the noise levels of a diffused
-one: a list says all, and `run_stages` goes through it.
+descent ends in the next local one.
 """
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,45 +14,12 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel
-from erg.samplers.chain import advance
 from erg.samplers.compilation.compiled import Running
 from erg.samplers.composition import refuse_inside
 from erg.samplers.parallel import Parallel
 from erg.samplers.rules import support_of
 from erg.samplers.schedules import Schedule
 from erg.samplers.tempering.rescaling import Tempered, changed, rescaling, scale_at
-
-
-@dataclass(frozen=True)
-class Cooling:
-    r"""Falls geometrically: :math:`T_t = T_0 (T_n / T_0)^{t / n}`, and stays at :math:`T_n` from step n on.
-
-    Args:
-        start: The value at step 0.
-        end: The value from step `steps` on.
-        steps: n.
-
-    Raises:
-        ValueError: If it does not fall, or an end is not positive.
-
-    References:
-        Kirkpatrick, Gelatt & Vecchi (1983), Optimization by simulated annealing, doi:10.1126/science.220.4598.671
-    """
-
-    start: float
-    end: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        if not 0 < self.end <= self.start < math.inf or self.steps < 1:
-            raise ValueError(
-                "Cooling needs 0 < end <= start and at least one step, but got "
-                f"start={self.start}, end={self.end}, steps={self.steps}."
-            )
-
-    def __call__(self, step: int) -> float:
-        """The value at `step`, counted from 0."""
-        return self.start * (self.end / self.start) ** min(step / self.steps, 1.0)
 
 
 class Cooled(NamedTuple):
@@ -81,17 +46,17 @@ class Annealed(Kernel):
 
     Args:
         kernel: What moves.
-        temperatures: The temperature of each step, counted from 0: `Cooling`, `Cyclical`, or any function.
+        temperatures: The temperature of each step, counted from 0: `Geometric`, `Cyclical`, or any function.
 
     Raises:
         ValueError: If a temperature is not positive.
         TypeError: If the kernel runs on threads.
 
     Example:
-        >>> from erg.samplers import descent, random_walk, sample
+        >>> from erg.samplers import Geometric, descent, random_walk, sample
         >>> rugged = lambda x: (0.5 * x.square() + 1 - (6 * x).cos()).sum(1)
         >>> x = torch.full((100, 1), 5.0)
-        >>> cooled = annealed(random_walk(0.5), Cooling(5.0, 0.01, steps=500))
+        >>> cooled = annealed(random_walk(0.5), Geometric(5.0, 0.01, steps=500))
         >>> found = sample(cooled, rugged, x, 500, torch.Generator().manual_seed(0))
         >>> bool(rugged(found).mean() < 0.5), bool(rugged(sample(descent(0.01), rugged, x, 500)).mean() > 5)
         (True, True)
@@ -135,58 +100,6 @@ class Annealed(Kernel):
 def annealed(kernel: Kernel, schedule: Schedule) -> Annealed:
     """Simulated annealing with any kernel; see `Annealed`."""
     return Annealed(kernel, schedule)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of a chain: an energy, the kernel that moves on it, and for how long.
-
-    Args:
-        energy: For example a diffused energy at one noise level.
-        kernel: With the step size of that level.
-        steps: Transitions; none passes the states on.
-
-    Raises:
-        ValueError: If `steps` is negative.
-    """
-
-    energy: EnergyLike
-    kernel: Kernel
-    steps: int
-
-    def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise ValueError(f"A Stage has zero steps or more, but got {self.steps}.")
-
-
-def run_stages(
-    stages: Iterable[Stage], x: Float[Tensor, "batch *event"], rng: Rng = None
-) -> Iterator[tuple[Float[Tensor, "batch *event"], Float[Tensor, " batch"]]]:
-    """Go through stages, each from where the last one ended: annealed Langevin dynamics, when noise levels fall.
-
-    Yields after every stage the states and each row's mean acceptance.
-
-    Args:
-        stages: In order.
-        x: Where the chains start. Not modified.
-        rng: The only source of randomness when given; torch's global generator otherwise.
-
-    References:
-        Song & Ermon (2019), Generative modeling by estimating gradients of the data distribution, arXiv:1907.05600
-
-    Example:
-        >>> from erg.energies import Gaussian
-        >>> from erg.samplers import ula
-        >>> levels = [4.0, 1.0, 0.25]
-        >>> stages = [Stage(Gaussian.isotropic(torch.ones(2), variance=v), ula(0.3 * v), 20) for v in levels]
-        >>> for x, acceptance in run_stages(stages, torch.zeros(5, 2), torch.Generator().manual_seed(0)):
-        ...     pass
-        >>> x.shape
-        torch.Size([5, 2])
-    """
-    for stage in stages:
-        x, acceptance = advance(stage.kernel, stage.energy, x, stage.steps, rng)
-        yield x, acceptance
 
 
 def _view(energy: EnergyLike, temperature: float, scale: float, x: Tensor) -> Tempered:

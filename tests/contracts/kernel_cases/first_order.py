@@ -4,7 +4,7 @@ from erg.samplers import (
     Compiled,
     Constant,
     Descent,
-    Growing,
+    Geometric,
     ImageLangevin,
     Langevin,
     LowPrecision,
@@ -27,7 +27,7 @@ KERNELS = {
     "Metropolis-Parallel": Parallel(mala(0.2), threads=2),
     "Metropolis-Compiled-LowPrecision": Compiled(LowPrecision(mala(0.2))),
     "Metropolis": Metropolis(Langevin(0.3)),
-    "Scheduled": Scheduled(mala(0.1), {"step_size": Growing(0.05, 0.4, steps=4)}),
+    "Scheduled": Scheduled(mala(0.1), {"step_size": Geometric(0.05, 0.4, steps=4)}),
     "Unadjusted": Unadjusted(Langevin(0.1)),
     "descent": descent(0.1),
     "mala": mala(0.2),
@@ -38,7 +38,7 @@ KERNELS = {
     "Metropolis-RandomWalk": Metropolis(RandomWalk(0.7)),
     "Unadjusted-Descent": Unadjusted(Descent(0.2)),
     "Unadjusted-ImageLangevin": Unadjusted(ImageLangevin(0.2, 0.3)),
-    "Scheduled-sgld": Scheduled(sgld(0.2, 0.3), {"step_size": Constant(0.2), "noise": Growing(0.1, 0.3, steps=3)}),
+    "Scheduled-sgld": Scheduled(sgld(0.2, 0.3), {"step_size": Constant(0.2), "noise": Geometric(0.1, 0.3, steps=3)}),
 }
 EXACT = {name for name in KERNELS if name.startswith(("Metropolis", "mala", "random_walk")) or name == "Scheduled"}
 DETERMINISTIC = {"descent", "Unadjusted-Descent"}

@@ -3,7 +3,7 @@
 from erg.samplers import (
     Annealed,
     Constant,
-    Cooling,
+    Geometric,
     Parallel,
     ReplicaExchange,
     TemperedTransitions,
@@ -26,7 +26,7 @@ KERNELS = {
     "Parallel-replica_exchange": Parallel(replica_exchange(mala(0.3), [1.0, 2.0]), threads=2),
     "tempered_transitions": tempered_transitions(mala(0.3), [1.0, 1.4, 2.0]),
     "TemperedTransitions": TemperedTransitions(hmc(0.4, 2), (1.0, 1.5)),
-    "annealed": annealed(mala(0.2), Cooling(4.0, 0.5, steps=4)),
+    "annealed": annealed(mala(0.2), Geometric(4.0, 0.5, steps=4)),
     "Annealed": Annealed(ula(0.05), Constant(0.7)),
 }
 EXACT = KERNELS.keys() - {"replica_exchange-underdamped", "Annealed"}
@@ -37,5 +37,5 @@ DISCRETE = {
     "replica_exchange-dmala": replica_exchange(dmala(2.0), [1.0, 1.7, 3.0]),
     "replica_exchange-gibbs": replica_exchange(gibbs(), [1.0, 2.0]),
     "tempered_transitions-dmala": tempered_transitions(dmala(2.0), [1.0, 1.5]),
-    "annealed-gibbs": annealed(gibbs(), Cooling(3.0, 0.5, steps=4)),
+    "annealed-gibbs": annealed(gibbs(), Geometric(3.0, 0.5, steps=4)),
 }

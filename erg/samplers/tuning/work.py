@@ -30,7 +30,7 @@ MEMORY = 150
 ROUNDINGS = 4
 
 
-class Search(NamedTuple):
+class WorkSearch(NamedTuple):
     """What each row has learned about the settings it needs.
 
     Attributes:
@@ -52,13 +52,15 @@ class Search(NamedTuple):
     moments: Moments
 
 
-def started(step_size: Setting, length: Setting, x: Float[Tensor, "batch *event"], *, guess: float) -> Search | None:
+def started(
+    step_size: Setting, length: Setting, x: Float[Tensor, "batch *event"], *, guess: float
+) -> WorkSearch | None:
     """Before the first step; None where both settings are given and nothing is searched for."""
     if step_size is not None and length is not None:
         return None
     size, far = first(step_size, length, x, guess=guess)
     zero = torch.zeros_like(size)
-    return Search(zero, size, far, zero + torch.inf, zero, zero, moments.nothing(x))
+    return WorkSearch(zero, size, far, zero + torch.inf, zero, zero, moments.nothing(x))
 
 
 def beyond_rounding(work: Float[Tensor, " batch"], *parts: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
@@ -72,11 +74,11 @@ def beyond_rounding(work: Float[Tensor, " batch"], *parts: Float[Tensor, " batch
 
 
 def resized(
-    search: Search,
+    search: WorkSearch,
     ratio: Float[Tensor, " batch"],
     good: Bool[Tensor, " batch"],
     going: Bool[Tensor, " batch"],
-) -> Search:
+) -> WorkSearch:
     """The step size at which the mean ratio is 1, from ratios that count less the further off they are.
 
     Args:
