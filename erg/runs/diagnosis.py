@@ -21,6 +21,7 @@ from erg.roles import Kernel
 from erg.runs.model import Model
 from erg.samplers import Compiled, Parallel, hmc, mala, mams, nuts, warmup
 from erg.samplers.chain import sampling
+from erg.samplers.composition import without
 
 CHAINS = 64
 STEPS = 2_000
@@ -115,8 +116,8 @@ class Diagnosis:
         noise: The same of the chains from noise.
         meeting: Whether the two meet.
         correlation: Of all chains over the second half, at multiples of `every` steps; None when too many were lost.
-        cost: Gradients per effective draw of the summary that mixes worst; None when too many chains were lost, or the
-            kernel takes no gradient.
+        cost: Gradients per effective draw of the summary that mixes worst; None when too many chains were lost,
+            or the kernel takes no gradient.
         regions: What the regions are between which jumps are counted.
         nonfinite: The share of states tried in the first steps that have no finite energy; they were rejected.
         jumps: Between regions, a chain in the second half, as far as they show every `every` steps.
@@ -210,7 +211,8 @@ def _probed(
     Without compilation.
     """
     watched = Watched(energy)
-    kernel, counted = _eager(kernel), Counted(watched)
+    # Calls inside a compiled graph are not counted.
+    kernel, counted = without(kernel, Compiled, Parallel), Counted(watched)
     with sampling(counted):
         state = kernel.init(counted, x.detach())
         before = counted.gradients, counted.values, watched.states
@@ -219,11 +221,3 @@ def _probed(
     gradients, values, states = (after - earlier for after, earlier in zip(now, before, strict=True))
     rows = states / max(gradients + values, 1) / len(x)
     return gradients * rows / PROBED, watched.nonfinite / max(watched.states, 1)
-
-
-def _eager(kernel: Kernel) -> Kernel:
-    """The kernel itself: calls inside a compiled graph are not counted."""
-    if isinstance(kernel, Compiled | Parallel):
-        return _eager(kernel.kernel)
-    inner = getattr(kernel, "kernel", None)
-    return replace(kernel, kernel=_eager(inner)) if isinstance(inner, Kernel) else kernel  # type: ignore[type-var]

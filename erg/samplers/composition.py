@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from erg.roles import Kernel, Move
@@ -24,6 +24,30 @@ def parts_of(kernel: Any) -> Iterator[Any]:
         inside = list(kernel)
     for part in inside:
         yield from parts_of(part)
+
+
+def without(kernel: Kernel, *wrappers: type) -> Kernel:
+    """The kernel with every wrapper of these kinds taken off, however deep.
+
+    Args:
+        kernel: A frozen dataclass, as all kernels are, and possibly itself such a wrapper.
+        wrappers: Kinds that hold what they wrap as ``kernel``.
+
+    Example:
+        >>> import torch
+        >>> from erg.samplers import Compiled, Parallel, Preconditioned, mala
+        >>> kernel = Compiled(Preconditioned(Compiled(Parallel(mala(0.1), threads=2)), torch.ones(())))
+        >>> without(kernel, Compiled, Parallel).kernel == mala(0.1)
+        True
+    """
+    while isinstance(kernel, wrappers):
+        kernel = kernel.kernel  # type: ignore[attr-defined]
+    if not is_dataclass(kernel):
+        return kernel
+    inside = {field.name: getattr(kernel, field.name) for field in fields(kernel)}
+    bare = {name: without(part, *wrappers) for name, part in inside.items() if isinstance(part, Kernel)}
+    changed = {name: part for name, part in bare.items() if part is not inside[name]}
+    return replace(kernel, **changed) if changed else kernel
 
 
 def refuse_inside(kernel: Any, *kinds: type, of: str) -> None:

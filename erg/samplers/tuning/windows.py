@@ -16,6 +16,7 @@ from torch import Tensor
 from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel, Tuning
 from erg.samplers.compilation.compiled import Compiled
+from erg.samplers.composition import without
 from erg.samplers.parallel import Parallel
 from erg.samplers.preconditioned import Preconditioned
 from erg.samplers.schedules import has_setting, with_setting
@@ -48,7 +49,8 @@ class Windows:
         self.scale: Tensor | None = None
         self.leapfrogs: int | None = None
         self.spread: Spread | None = None
-        self._bare = _bare(kernel)
+        # Neither compilation nor threads pay for settings that change all the time.
+        self._bare = without(kernel, Compiled, Parallel)
         self._recent = torch.ones(len(x), dtype=torch.float64, device=x.device)
         self._start(x)
 
@@ -147,13 +149,6 @@ def _windows(steps: int, *, learns: bool, travels: bool) -> tuple[int, list[int]
     count = min(int(math.log2(rest / SHORTEST + 1)), 5)
     middle = [rest * 2**index // (2**count - 1) for index in range(count)]
     return first, middle, comparing, steps - first - sum(middle) - comparing
-
-
-def _bare(kernel: Kernel) -> Kernel:
-    """The kernel without compilation and threads: neither pays for settings that change all the time."""
-    if isinstance(kernel, Compiled | Parallel):
-        return _bare(kernel.kernel)
-    return replace(kernel, kernel=_bare(kernel.kernel)) if isinstance(kernel, TRANSPARENT) else kernel
 
 
 def _is_scaled(kernel: Kernel) -> bool:
