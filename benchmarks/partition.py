@@ -263,7 +263,7 @@ def table() -> str:
         "Independent runs of each method against the known log Z. Coverage: the share of runs whose value plus or "
         "minus 1.96 standard errors holds the truth. Width: the median of those intervals over what the spread of "
         f"the values over runs implies. Goals: {GOALS}. The bracket combines both directions (Bennett's acceptance "
-        "ratio). SMC: 1,024 chains in 16 populations, temperatures of its own choice. Evaluations: calls of the "
+        "ratio). SMC: 1,024 chains in 16 populations, betas of its own choice. Evaluations: calls of the "
         "target for all chains at once, per run.",
     ]
     for result in results:

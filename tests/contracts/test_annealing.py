@@ -189,7 +189,7 @@ class TestWrappers:
         one, other = METHODS[method](path(), wrapped), METHODS[method](path(), mala(0.3))
         torch.testing.assert_close(one.log_weights, other.log_weights, rtol=1e-4, atol=1e-4)
 
-    def test_one_compilation_serves_all_temperatures(self, monkeypatch):
+    def test_one_compilation_serves_all_betas(self, monkeypatch):
         compilations = []
         build = compiled.build
         monkeypatch.setattr(compiled, "build", lambda *a, **k: compilations.append(1) or build(*a, **k))

@@ -1,4 +1,4 @@
-"""Kernels that are tuned along a path: do they go as far as each temperature allows?"""
+"""Kernels that are tuned along a path: do they go as far as each beta allows?"""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_lengths_become_too_large_in_between_by_as_much_as_is_told(ratio, excess
 
 
 @pytest.mark.parametrize("kernel", [mala(1e-4), Compiled(mala(30.0))], ids=["small", "large, compiled"])
-def test_every_temperature_is_accepted_as_often_as_the_algorithm_wants(kernel):
+def test_every_beta_is_accepted_as_often_as_the_algorithm_wants(kernel):
     kernels = warmup_along(path(), kernel, rng=seeded())
     found, fixed, far = (ais(path(), each, betas=30, chains=128, rng=seeded(1))
                          for each in (kernels, kernels(1.0), kernels(0.0)))  # fmt: skip

@@ -41,7 +41,7 @@ class Enumerated(NamedTuple):
 
 
 def enumerated(temperature: float, *, down: bool = False) -> Enumerated:
-    """Gibbs sampling of one site of three at each temperature, over all eight states."""
+    """Gibbs sampling of one site of three at each beta, over all eight states."""
     states = torch.cat(list(Spin().enumerate((3,)))).double()
     target, reference = spins(states) / temperature, COINS(states)
     betas = BETAS.flip(0) if down else BETAS
@@ -226,7 +226,7 @@ class TestWhatIsRemembered:
         self.same(path, DISCRETE[name], Spin().initial((50, 3), rng()).double())
 
     @pytest.mark.parametrize(("name", "cost"), [("mala", 1), ("hmc", 3), ("preconditioned", 1)])
-    def test_a_temperature_costs_the_steps_of_its_kernel(self, name, cost):
+    def test_a_beta_costs_the_steps_of_its_kernel(self, name, cost):
         energy = Counted(Gaussian.isotropic(torch.ones(3), variance=0.5))
         path = Path(Gaussian.standard(3), energy)
         ais(path, REAL[name], betas=20, chains=8, steps=2, rng=rng())

@@ -47,7 +47,7 @@ class Biased(Kernel):
 def bias_of(kernel: Any) -> str | None:
     """The name of the part of `kernel` that does not leave exp(-E) invariant; None if every part does.
 
-    Annealing starts its kernel anew at every temperature. Replica exchange would then begin with all replicas at one
+    Annealing starts its kernel anew at every beta. Replica exchange would then begin with all replicas at one
     state: it keeps their joint law, and not that of the cold one alone.
     """
     parts = (part for part in parts_of(kernel) if isinstance(part, Kernel))

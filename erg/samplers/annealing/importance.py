@@ -1,7 +1,7 @@
 r"""Annealed importance sampling along a path: log Z from below, and from above.
 
 Between the reference :math:`E_0` and the target :math:`E_1` lie the energies of a `Path` at
-:math:`0 = \beta_0 < \dots < \beta_T = 1`. A chain starts at an exact sample of the reference; at each temperature
+:math:`0 = \beta_0 < \dots < \beta_T = 1`. A chain starts at an exact sample of the reference; at each beta
 it first pays for the change of energy *where it stands*, and then moves under the new energy:
 
 .. math:: \log w = \log Z_0 - \sum_{t=1}^{T} (\beta_t - \beta_{t-1}) \, (E_1 - E_0)(x_{t-1}),
@@ -45,7 +45,7 @@ class ImportanceSamples(NamedTuple):
         bound: The log of the mean weight as it is: below log Z in expectation when forward, above in reverse.
         log_weights: One a chain. Their weights average to Z when forward, to 1/Z in reverse.
         x: Where the chains ended. Forward, and with these weights, they are samples of the target.
-        acceptance: The mean acceptance at each temperature between the ends.
+        acceptance: The mean acceptance at each beta between the ends.
         biased: Whether the kernel was one that does not leave its energy invariant: nothing here is then exact.
     """
 
@@ -53,7 +53,7 @@ class ImportanceSamples(NamedTuple):
     bound: float
     log_weights: Float[Tensor, " chains"]
     x: Float[Tensor, "chains *event"]
-    acceptance: Float[Tensor, " temperatures"]
+    acceptance: Float[Tensor, " between"]
     biased: bool
 
     @property
@@ -73,7 +73,7 @@ def ais(
 ) -> ImportanceSamples:
     """Estimate log Z of the target by annealing from exact samples of the reference.
 
-    Each temperature costs the kernel's own evaluations of the target; weights and starts are read off what the
+    Each beta costs the kernel's own evaluations of the target; weights and starts are read off what the
     kernel keeps.
 
     Args:
@@ -81,7 +81,7 @@ def ais(
         kernel: What moves; or a function of beta that returns it, for step sizes that change along the path.
         betas: How many equal steps from 0 to 1; or the values themselves, from 0 to 1.
         chains: How many independent weights.
-        steps: Of the kernel at each temperature.
+        steps: Of the kernel at each beta.
         rng: The only source of randomness when given.
 
     Raises:
@@ -125,7 +125,7 @@ def reverse_ais(
         kernel: As for `ais`.
         x: Independent samples of the target.
         betas: As for `ais`, rising from 0 to 1; they are walked down.
-        steps: Of the kernel at each temperature.
+        steps: Of the kernel at each beta.
         rng: The only source of randomness when given.
 
     Raises:
@@ -155,7 +155,7 @@ def _anneal(
 ) -> tuple[Tensor, Tensor, Tensor, bool]:
     """The log weights, the last states, the acceptances and whether the kernels are biased, in either direction."""
     if steps < 1:
-        raise ValueError(f"{of} makes at least one step at each temperature, but got steps={steps}.")
+        raise ValueError(f"{of} makes at least one step at each beta, but got steps={steps}.")
     energy, x = prepare(path(0.5), x)
     values = betas.tolist()
     biased, accepted = False, [torch.ones(0, dtype=torch.float64, device=x.device)]

@@ -6,7 +6,7 @@ stands. The reference is cheap, so the target is read off,
 .. math:: E_1 = E_0 + (E_\beta - E_0) / \beta,
 
 and its gradient likewise. From both parts follow the weight of any other :math:`\beta'` and the state
-with which a kernel starts there. A temperature costs the steps of its kernel and nothing more; a kernel whose
+with which a kernel starts there. A beta costs the steps of its kernel and nothing more; a kernel whose
 state holds no energy costs two evaluations of the target besides.
 """
 
@@ -69,7 +69,7 @@ class PathChains(NamedTuple):
 
 
 def kernel_at(kernels: Kernels, beta: float) -> Kernel:
-    """The kernel of one temperature."""
+    """The kernel of one beta."""
     kernel = kernels(beta) if callable(kernels) and not isinstance(kernels, Kernel) else kernels
     check_kernel(kernel, of="Annealing")
     return kernel
@@ -94,7 +94,7 @@ def begin(path: Path, kernel: Kernel, x: Float[Tensor, "batch *event"]) -> PathC
 
 
 def refreshed(path: Path, kernel: Kernel, chains: PathChains, beta: float, following: float) -> PathChains:
-    """The chains with their target evaluated anew, if the next temperature is too far to trust what was read off."""
+    """The chains with their target evaluated anew, if the next beta is too far to trust what was read off."""
     return begin(path, kernel, chains.x) if 0 < beta * _FAR < following else chains
 
 

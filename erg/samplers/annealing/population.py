@@ -1,12 +1,12 @@
-r"""Sequential Monte Carlo along a path: annealing that gives up on lost chains and chooses its own temperatures.
+r"""Sequential Monte Carlo along a path: annealing that gives up on lost chains and chooses its own betas.
 
 As in annealed importance sampling, chains are weighed by each change of energy and then moved. Two things are
-added. The next temperature is the farthest at which the weights of the change alone are still worth a given share
+added. The next beta is the farthest at which the weights of the change alone are still worth a given share
 of the chains (their *conditional* effective sample size). And when the accumulated weights of a population are worth
 less than a share of its chains, these are drawn anew in proportion to their weights.
 
-The error comes from several populations that share the temperatures and nothing else: populations are
-exchangeable, each one's Z is unbiased for given temperatures, so their mean has the error that their spread shows,
+The error comes from several populations that share the betas and nothing else: populations are
+exchangeable, each one's Z is unbiased for given betas, so their mean has the error that their spread shows,
 whatever the resampling scheme. The estimates of variance from one genealogy (Lee & Whiteley 2018) assume multinomial
 resampling and lose their ground when few ancestors survive.
 
@@ -44,8 +44,8 @@ class Population(NamedTuple):
         log_z: Of the target, in nats.
         x: The last states; with their weights, samples of the target.
         log_weights: One a chain; they average to Z.
-        betas: The temperatures it chose, from 0 to 1. `ais` can walk them again: with fixed temperatures.
-        acceptance: The mean acceptance at each temperature between the ends.
+        betas: Those it chose, from 0 to 1. `ais` can walk them again, as fixed ones.
+        acceptance: The mean acceptance at each beta between the ends.
         biased: Whether the kernel was one that does not leave its energy invariant: nothing here is then exact.
     """
 
@@ -53,7 +53,7 @@ class Population(NamedTuple):
     x: Float[Tensor, "chains *event"]
     log_weights: Float[Tensor, " chains"]
     betas: Float[Tensor, " betas"]
-    acceptance: Float[Tensor, " temperatures"]
+    acceptance: Float[Tensor, " between"]
     biased: bool
 
     @property
@@ -84,16 +84,16 @@ def smc(
         kernel: What moves; or a function of beta that returns it.
         chains: In all populations together, a multiple of `populations`.
         populations: How many, for the error. More of them have fewer chains each.
-        steps: Of the kernel at each temperature.
-        keep: The conditional effective sample size of one change of temperature, as a share of the chains. Closer
-            to 1 means more temperatures.
+        steps: Of the kernel at each beta.
+        keep: The conditional effective sample size of one change of beta, as a share of the chains. Closer
+            to 1 means more betas.
         resample_below: The effective sample size, as a share of its chains, at which a population is drawn anew.
         rng: The only source of randomness when given.
 
     Raises:
         TypeError: If the reference has no log Z or exact samples, or the kernel does not leave exp(-E) as it is.
         ValueError: If a share is not inside (0, 1), a count is not positive, or the chains do not divide evenly.
-        RuntimeError: If the energy is so steep that no change of temperature keeps that many chains.
+        RuntimeError: If the energy is so steep that no change of beta keeps that many chains.
 
     Example:
         >>> from erg.energies import Gaussian
@@ -162,7 +162,7 @@ def _renewed(
 
 
 def _following(state: PathChains, log_weights: Tensor, beta: float, keep: float) -> float:
-    """The farthest temperature at which the change keeps the wanted share of the chains that any change keeps."""
+    """The farthest beta at which the change keeps the wanted share of the chains that any change keeps."""
 
     def kept(change: float) -> float:
         return _conditional(log_weights, state.log_weight(change).reshape(log_weights.shape))
@@ -176,7 +176,7 @@ def _following(state: PathChains, log_weights: Tensor, beta: float, keep: float)
         low, high = (middle, high) if kept(middle) >= wanted else (low, middle)
     if beta + low <= beta:
         raise RuntimeError(
-            f"At beta={beta:.3g} no change of temperature keeps {keep:.0%} of the chains; choose a reference "
+            f"At beta={beta:.3g} no change of beta keeps {keep:.0%} of the chains; choose a reference "
             "nearer to the target, or a kernel that accepts more."
         )
     return beta + low
@@ -196,7 +196,7 @@ def _check(chains: int, populations: int, steps: int, keep: float, resample_belo
             f"but got {chains} chains for {populations} populations; choose a multiple."
         )
     if steps < 1:
-        raise ValueError(f"smc() makes at least one step at each temperature, but got steps={steps}.")
+        raise ValueError(f"smc() makes at least one step at each beta, but got steps={steps}.")
     if not 0 < keep < 1 or not 0 <= resample_below <= 1:
         raise ValueError(
             f"smc() takes shares of the chains, keep inside (0, 1) and resample_below from 0 to 1, but got "
