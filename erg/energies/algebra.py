@@ -77,6 +77,10 @@ class WeightedSum(Energy):
         """The state with the clamped entries of every expert filled in."""
         return reduce(lambda state, energy: energy.complete(state), _members(self.energies), x)
 
+    def free_entries(self, event: tuple[int, ...]) -> Bool[Tensor, "*event"] | None:
+        """Those that every expert leaves free."""
+        return reduce(_both, [energy.free_entries(event) for energy in _members(self.energies)])
+
 
 class Given(Energy):
     r"""The conditional energy :math:`E_y(x) = E(x, y)`; samplers never see y.
@@ -116,12 +120,17 @@ class Given(Energy):
         """The state with clamped entries filled in."""
         return self.energy.complete(x)
 
+    def free_entries(self, event: tuple[int, ...]) -> Bool[Tensor, "*event"] | None:
+        """Those of the energy."""
+        return self.energy.free_entries(event)
+
 
 class Clamped(Energy):
     r"""The energy of the free entries with the others held: :math:`E(m \odot v + (1 - m) \odot x)`.
 
-    The gradient is zero on held entries, so what a sampler does to them has no effect;
-    `complete` writes the held values back, and `sample` returns completed states.
+    Samplers move the free entries alone where one mask serves all rows. Where it differs from row to row they move
+    all, which has no effect on the held ones; their gradient is zero. `complete` writes the held values back, and
+    `sample` returns completed states.
 
     Args:
         energy: Over the whole state.
@@ -169,6 +178,17 @@ class Clamped(Energy):
         if completed.shape != x.shape:
             raise ValueError(self._misfit(x))
         return self.energy.complete(completed)
+
+    def free_entries(self, event: tuple[int, ...]) -> Bool[Tensor, "*event"] | None:
+        """Those that neither this mask holds, if it is one for all rows, nor the energy inside."""
+        inside = self.energy.free_entries(event)
+        if self.mask.ndim > len(event):
+            return inside
+        try:
+            own = ~self.mask.expand(event)
+        except RuntimeError:
+            return None  # complete() says what does not fit
+        return _both(own, inside)
 
     def _fits(self, x: Tensor) -> bool:
         values = self.values.shape if isinstance(self.values, Tensor) else ()
@@ -297,6 +317,11 @@ def _hold(energy: Energy, name: str, value: Any) -> None:
 
 def _members(energies: nn.ModuleList) -> Iterable[Energy]:
     return cast(Iterable[Energy], energies)
+
+
+def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """Where both masks are true; None is true everywhere."""
+    return first if second is None else second if first is None else first & second
 
 
 def _scaled(energies: Tensor, weight: Weight) -> Tensor:

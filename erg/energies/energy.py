@@ -80,6 +80,10 @@ class Energy(nn.Module):
         """The state that is scored when `x` is given. Differs from `x` only where entries are clamped."""
         return x
 
+    def free_entries(self, event: tuple[int, ...]) -> Bool[Tensor, "*event"] | None:
+        """Which entries of a state of this shape are not clamped in all rows alike; None if all of them are free."""
+        return None
+
 
 def as_energy(energy: EnergyLike) -> Energy:
     """An energy as it is; a plain module or closure wrapped as one on the real numbers.

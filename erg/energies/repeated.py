@@ -1,11 +1,13 @@
 """An energy for several states of each row."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from erg.energies.algebra import Clamped, Given, Mixture, WeightedSum
+from erg.energies.free import Reduced
 from erg.roles import EnergyLike
 
 
@@ -27,6 +29,9 @@ def repeated(energy: EnergyLike, times: int, *, event: int) -> Any:
         tensor([0.5000, 0.5000, 0.2500, 0.2500])
     """
     match energy:
+        case Reduced():
+            inner = repeated(energy.energy, times, event=len(energy.entries.event))
+            return energy if inner is energy.energy else replace(energy, energy=inner)
         case Given():
             inner, y = repeated(energy.energy, times, event=event), _repeated(energy.y, times, over=0)
             return energy if inner is energy.energy and y is energy.y else inner.given(y)

@@ -1,5 +1,6 @@
 """Wrappers that leave an energy as it is, and notice how it is used."""
 
+from jaxtyping import Bool
 from torch import Tensor
 
 from erg.energies.energy import Energy, as_energy
@@ -31,3 +32,7 @@ class SeenThrough(Energy):
     def complete(self, x: Tensor) -> Tensor:
         """The state with clamped entries filled in."""
         return self.energy.complete(x)
+
+    def free_entries(self, event: tuple[int, ...]) -> Bool[Tensor, "*event"] | None:
+        """Those of the energy."""
+        return self.energy.free_entries(event)

@@ -20,6 +20,7 @@ from erg.draws import Rng
 from erg.energies.energy import Energy, evaluate_energy
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.chain import prepare, sampling
+from erg.samplers.free import on_free_entries
 
 FITTED = 1_000
 """Rows that directions are fitted to, at most."""
@@ -113,6 +114,7 @@ def trace(
     if every < 1:
         raise ValueError(f"every is a positive number of steps, but got {every}.")
     energy, x = prepare(energy, x)
+    kernel = on_free_entries(kernel, energy, x)
     with sampling(energy):
         state = kernel.init(energy, x)
         here = _summary(energy, state.x, summarise)

@@ -14,6 +14,7 @@ from erg.negatives.conditions import conditions
 from erg.negatives.ladders import ladder_of
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.chain import prepare, sampling
+from erg.samplers.free import on_free_entries
 from erg.samplers.rules import support_of
 
 
@@ -125,6 +126,7 @@ class Persistent(Chains):
     def _climb(self, kernel: Kernel, energy: EnergyLike, start: Tensor, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """Where the cold replicas and where all replicas are after the steps."""
         energy, start = prepare(energy, start)
+        kernel = on_free_entries(kernel, energy, start)
         with sampling(energy):
             state, accepted = kernel.run(energy, kernel.init(energy, start), self.steps, rng)
             # Held entries may differ from row to row, and have no axis for replicas.

@@ -17,6 +17,7 @@ from erg.draws import Rng
 from erg.energies.energy import Energy, as_energy
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.composition import check_kernel
+from erg.samplers.free import on_free_entries
 
 
 def chain(
@@ -47,6 +48,7 @@ def chain(
     """
     energy, x = prepare(energy, x)
     check_kernel(kernel, of="chain()")
+    kernel = on_free_entries(kernel, energy, x)
     with sampling(energy):
         state = kernel.init(energy, x)
     while True:
@@ -83,6 +85,7 @@ def advance(
         raise ValueError(f"steps is zero or more, but got {steps}.")
     energy, x = prepare(energy, x)
     check_kernel(kernel, of="sample()")
+    kernel = on_free_entries(kernel, energy, x)
     with sampling(energy):
         state, accepted = kernel.run(energy, kernel.init(energy, x), steps, rng)
         end = energy.complete(state.x)

@@ -68,11 +68,7 @@ class Preconditioned(Kernel):
             raise TypeError(
                 f"Preconditioned moves on Real, but this energy lives on {support}; use the kernel inside it alone."
             )
-        if not _fits(self.scale.shape, x.shape[1:]):
-            raise ValueError(
-                f"Preconditioned needs one scale, or one per entry, shape {tuple(x.shape[1:])}, but got "
-                f"{tuple(self.scale.shape)}."
-            )
+        check_scale(self.scale, x.shape[1:])
         return Whitened(self.kernel.init(self._seen(energy), x / self.scale.to(x.dtype)), self.scale)
 
     def step(self, energy: EnergyLike, state: Whitened, rng: Rng) -> tuple[Whitened, Float[Tensor, " batch"]]:
@@ -102,6 +98,18 @@ class Scaled:
 
     def __call__(self, z: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
         return self.energy(z * self.scale.to(z.dtype))
+
+
+def check_scale(scale: Tensor, event: torch.Size) -> None:
+    """Refuse scales that are neither one nor one for each entry.
+
+    Raises:
+        ValueError: If the scale does not broadcast to the event's shape.
+    """
+    if not _fits(scale.shape, event):
+        raise ValueError(
+            f"Preconditioned needs one scale, or one per entry, shape {tuple(event)}, but got {tuple(scale.shape)}."
+        )
 
 
 def _fits(shape: torch.Size, event: torch.Size) -> bool:

@@ -256,7 +256,7 @@ def test_a_condition_for_each_row_is_that_of_all_its_replicas():
             alone = {
                 "given": lambda r: Conditional(skewed).given(y[r]),
                 "tempered": lambda r: Conditional(skewed).given(y[r]) / float(torch.linspace(0.5, 2, 6)[r]),
-                "held": lambda r: Conditional(skewed).given(y[r]).clamp(mask[r], energies["held"].values[r]),
+                "held": lambda r: Conditional(skewed).given(y[r]).clamp(mask[r : r + 1], energies["held"].values[r]),
                 "mixed": lambda r: Mixture([Conditional(skewed).given(y[r]), Conditional(skewed).given(y[r] + 1)]),
             }[name](row)
             of_row = Replay([drawn[row : row + 1] for drawn in noise])

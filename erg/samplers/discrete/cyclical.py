@@ -202,7 +202,7 @@ class AutomaticCycles(Kernel):
         accepted = state.accepted + torch.where(seen, acceptance.float()[:, None, None], 0.0)
         return Watching(here, state.steps + 1, smallest, largest, accepted), acceptance
 
-    def adapted(self, state: Watching) -> CyclicalLangevin:
+    def adapted(self, state: Any) -> CyclicalLangevin:
         """The cycle that the chains in `state` agree on: an ordinary kernel, exact from its first step."""
         smallest, largest = state.smallest.median()[None], state.largest.median()[None]
         table, best = self._learned(smallest, largest, state.accepted.mean(0, keepdim=True))

@@ -144,7 +144,7 @@ class Underdamped(Kernel):
         work = beyond_rounding(work, here.energy, there.energy, kinetic(start), kinetic(velocity))
         return self._searched(state, moved, work, noise)
 
-    def adapted(self, state: Moving) -> "Underdamped":
+    def adapted(self, state: Any) -> "Underdamped":
         """The kernel with the step size and friction that the rows of `state` found: their medians."""
         found = state.search
         return self if found is None else fixed(self, {"step_size": found.step_size, "friction": 1 / found.length})

@@ -4,7 +4,7 @@ See `isokinetic` for the dynamics, and `mclmc` for the version without a test.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -149,7 +149,7 @@ class MAMS(Kernel):
         search = state.search and self._learned(state.search, at.x, probability, start.energy.isfinite())
         return Tested(at, search), probability
 
-    def adapted(self, state: Tested) -> "MAMS":
+    def adapted(self, state: Any) -> "MAMS":
         """The kernel with the step size and length that the rows of `state` found: their medians."""
         found = state.search
         return self if found is None else fixed(self, {"step_size": found.step_size, "length": found.length})

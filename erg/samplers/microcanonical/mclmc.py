@@ -6,7 +6,7 @@ the version with a Metropolis test.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -120,7 +120,7 @@ class MCLMC(Kernel):
         search = state.search and self._learned(state.search, at.x, good, _error(start, flight), inside)
         return Gliding(at, rows.where(good, flight.direction, back), search), good.float()
 
-    def adapted(self, state: Gliding) -> "MCLMC":
+    def adapted(self, state: Any) -> "MCLMC":
         """The kernel with the step size and length that the rows of `state` found: their medians."""
         found = state.search
         return self if found is None else fixed(self, {"step_size": found.step_size, "length": found.length})

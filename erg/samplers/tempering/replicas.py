@@ -15,7 +15,7 @@ reach it only after a while, so chains that are stopped and resumed carry all of
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -188,7 +188,7 @@ class ReplicaExchange(Kernel):
         )
         return after, acceptance[:, 0]
 
-    def adapted(self, state: Exchanged) -> "ReplicaExchange":
+    def adapted(self, state: Any) -> "ReplicaExchange":
         """The same kernel on a ladder between the same ends with equal swap rates.
 
         Units of length change with it: where the kernel accepts less than at the temperature 1 its steps become
@@ -237,7 +237,7 @@ class ReplicaExchange(Kernel):
         )
         return changed(inner, exchange)
 
-    def _adapted_scales(self, state: Exchanged, temperatures: tuple[float, ...]) -> tuple[float, ...] | None:
+    def _adapted_scales(self, state: Any, temperatures: tuple[float, ...]) -> tuple[float, ...] | None:
         import numpy as np
 
         scales = state.scales[0].double().cpu()
@@ -269,6 +269,7 @@ class WithReplicas(Kernel):
     """
 
     kernel: ReplicaExchange
+    extra_axes: ClassVar[int] = 1
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch temperatures *event"]) -> Together:
         """Start every replica at its own place."""

@@ -16,6 +16,7 @@ from erg.draws import Rng
 from erg.roles import Adaptive, EnergyLike, Kernel
 from erg.samplers.chain import prepare, sampling
 from erg.samplers.composition import check_kernel
+from erg.samplers.free import Free, Still, on_all_entries, on_free_entries
 from erg.samplers.preconditioned import Preconditioned, Scaled
 from erg.samplers.rules import support_of
 from erg.samplers.tempering.replicas import ReplicaExchange, WithReplicas
@@ -91,8 +92,15 @@ def warmup(
         raise ValueError(f"warmup needs at least one chain, but got shape {tuple(x.shape)}; pass where they start.")
     if acceptance is not None and not 0 < acceptance < 1:
         raise ValueError(f"warmup tunes for an acceptance between 0 and 1, but got {acceptance}; 0.95 is a high one.")
+    wish, moving = _Wish(mass, acceptance), on_free_entries(kernel, energy, x)
+    if isinstance(moving, Still):
+        return kernel
     with sampling(energy):
-        return _warmed(kernel, energy, x, steps, rng, _Wish(mass, acceptance))[0]
+        if not isinstance(moving, Free):
+            return _warmed(kernel, energy, x, steps, rng, wish)[0]
+        free = moving.entries
+        tuned, _ = _warmed(moving.kernel, moving.seen(energy), free.take(x), steps, rng, wish)
+    return on_all_entries(tuned, free, like=kernel)
 
 
 class _Wish(NamedTuple):

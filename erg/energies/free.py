@@ -1,0 +1,63 @@
+"""An energy as a function of its free entries."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from erg.roles import EnergyLike
+from erg.support import OneHot, Support
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Some entries of an event, in one line; on `OneHot` some sites, each with all of its categories.
+
+    Attributes:
+        event: The shape of the whole event.
+        index: Where they are among the flattened entries or sites.
+        categories: The categories of a site: one axis, or none.
+    """
+
+    event: torch.Size
+    index: Tensor
+    categories: torch.Size
+
+    def take(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The entries of ``(*batch, *event)``, shape (*batch, entries) or (*batch, sites, categories)."""
+        batch = x.ndim - len(self.event)
+        return x.reshape(*x.shape[:batch], -1, *self.categories).index_select(batch, self.index)
+
+    def put(self, z: Float[Tensor, "..."], into: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """A copy of `into` with these entries replaced."""
+        batch = into.ndim - len(self.event)
+        flat = into.to(z.dtype).reshape(*into.shape[:batch], -1, *self.categories)
+        return flat.index_copy(batch, self.index, z).reshape(into.shape)
+
+
+def entries_of(mask: Bool[Tensor, "*event"], support: Support) -> Entries | None:
+    """The entries where `mask` is true; None if it parts the categories of a site, which move together.
+
+    Example:
+        >>> from erg.support import Real
+        >>> entries_of(torch.tensor([True, False, True]), Real()).take(torch.tensor([[5.0, 6.0, 7.0]]))
+        tensor([[5., 7.]])
+    """
+    categories = mask.shape[-1:] if isinstance(support, OneHot) else torch.Size()
+    sites = mask.all(-1) if categories else mask
+    if categories and not torch.equal(sites, mask.any(-1)):
+        return None
+    return Entries(mask.shape, sites.flatten().nonzero().squeeze(1), categories)
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """The energy as a function of its free entries alone; it fills in the held ones by itself."""
+
+    energy: EnergyLike
+    entries: Entries
+    support: Support
+
+    def __call__(self, z: Float[Tensor, "batch *free"]) -> Float[Tensor, " batch"]:
+        return self.energy(self.entries.put(z, z.new_zeros(len(z), *self.entries.event)))
