@@ -11,7 +11,6 @@ from torch import Tensor
 from erg.roles import Kernel
 from erg.samplers.compilation.graphs import Program, as_inputs, flatten, restore, settings, traced, with_settings
 
-
 # Parts of a batch may run in threads, and tracing is for one at a time.
 _making = threading.Lock()
 
