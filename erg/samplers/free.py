@@ -101,9 +101,8 @@ class Still(Kernel):
 def on_free_entries(kernel: Kernel, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Kernel:
     """The kernel, on the free entries alone if the energy holds some in all rows alike.
 
-    Scales of `Preconditioned` are those of the free entries. A kernel is returned as it is if nothing is held, if
-    what is held differs from row to row or parts the categories of a site, and if it has `Independence` inside, whose
-    reference is a law of the whole state.
+    Scales of `Preconditioned` are those of the free entries. A kernel is returned as it is if nothing is held, or
+    what is held differs from row to row or parts the categories of a site.
 
     Args:
         kernel: For whole states.
@@ -112,6 +111,7 @@ def on_free_entries(kernel: Kernel, energy: EnergyLike, x: Float[Tensor, "batch 
 
     Raises:
         ValueError: If a scale does not broadcast to the event's shape.
+        TypeError: If the kernel has `Independence` inside: its reference is a law of the whole state.
     """
     axes = _axes(kernel)
     mask = as_energy(energy).free_entries(tuple(x.shape[1 + axes :]))
@@ -121,7 +121,10 @@ def on_free_entries(kernel: Kernel, energy: EnergyLike, x: Float[Tensor, "batch 
     if not bool(mask.any()):
         return Still(axes)
     if any(isinstance(part, Independence) for part in parts_of(kernel)):
-        return kernel
+        raise TypeError(
+            "An independence proposal draws whole states, but this energy holds entries of them; use random_walk() or "
+            "mala(), or write the energy as a function of the free entries."
+        )
 
     def taken(scale: Tensor) -> Tensor:
         check_scale(scale, entries.event)

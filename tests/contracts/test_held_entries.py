@@ -303,9 +303,9 @@ def test_a_kernel_is_itself_where_no_mask_serves_all_rows(energy):
     assert sample(kernel, energy, x, 3, seeded()).shape == (4, 6)
 
 
-def test_a_reference_of_whole_states_goes_on_proposing_these():
-    kernel = independence(Gaussian.standard(6))
-    assert on_free_entries(kernel, clamped(), torch.zeros(4, 6)) is kernel
+def test_a_reference_of_whole_states_is_refused():
+    with pytest.raises(TypeError, match="draws whole states, but this energy holds entries"):
+        sample(independence(Gaussian.standard(6)), clamped(), torch.zeros(4, 6), 1)
 
 
 def test_a_mask_that_does_not_fit_is_refused_as_before():
