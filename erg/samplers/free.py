@@ -122,8 +122,8 @@ def on_free_entries(kernel: Kernel, energy: EnergyLike, x: Float[Tensor, "batch 
         return Still(axes)
     if any(isinstance(part, Independence) for part in parts_of(kernel)):
         raise TypeError(
-            "An independence proposal draws whole states, but this energy holds entries of them; use random_walk() or "
-            "mala(), or write the energy as a function of the free entries."
+            "An independence proposal draws whole states, but this energy holds entries of them; use mala() or "
+            "random_walk(), or write the energy as a function of the free entries."
         )
 
     def taken(scale: Tensor) -> Tensor:
