@@ -26,7 +26,7 @@ JITTER = 0.3
 # Isokinetic steps of a trajectory, at most: a row that has lost its way must not hold the others for ever.
 MOST = 1000
 # The length in units of the autocorrelation length.
-REACH = 0.3
+REACH = 0.4
 
 
 class AcceptanceSearch(NamedTuple):
@@ -84,7 +84,7 @@ class MAMS(Kernel):
 
     A setting that is None is found by each row on its own, during its first `search` steps: the step
     size for an acceptance of 0.9, by stochastic approximation; the length first as the root of the summed variances,
-    then as 0.3 times the autocorrelation length. Until then the law is only nearly kept. `adapted` gives a
+    then as 0.4 times the autocorrelation length. Until then the law is only nearly kept. `adapted` gives a
     kernel with the medians over rows, fixed, and exact.
 
     A trajectory that ends at a non-finite energy is rejected; a row that starts at one takes the first finite end
