@@ -39,7 +39,8 @@ class Preconditioned(Kernel):
 
     Args:
         kernel: What moves, with step sizes in units of the scale.
-        scale: The standard deviations of the law, as well as they are known: one, or an event's shape.
+        scale: The standard deviations of the law, as well as they are known: one, or an event's shape. A number
+            becomes a tensor.
 
     Raises:
         ValueError: If a scale is not positive.
@@ -51,11 +52,12 @@ class Preconditioned(Kernel):
     """
 
     kernel: Kernel
-    scale: Float[Tensor, "*scale"]
+    scale: Any
 
     def __post_init__(self) -> None:
         check_kernel(self.kernel, of="Preconditioned")
         rows.positive("scale", self.scale, of=Preconditioned)
+        object.__setattr__(self, "scale", torch.as_tensor(self.scale))
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Whitened:
         """Start at `x`.

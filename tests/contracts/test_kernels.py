@@ -332,6 +332,15 @@ def test_what_is_no_kernel_is_refused_with_what_to_use(wrapper, given, said, unc
         WRAPPERS[wrapper](given)
 
 
+def test_a_scale_may_be_a_number(rng):
+    x = torch.randn(5, 3, generator=rng)
+    ends = [
+        sample(Preconditioned(mala(0.2), scale), quartic, x, 3, torch.Generator().manual_seed(0))
+        for scale in (1.5, torch.tensor(1.5))
+    ]
+    assert torch.equal(*ends)
+
+
 @pytest.mark.parametrize("value", [[0.1, 0.2], "a", None])
 def test_a_setting_that_is_no_number_is_refused(value, unchecked):
     with pytest.raises(TypeError, match=rf"needs a number or a tensor .* but got {type(value).__name__}; torch"):
