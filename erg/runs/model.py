@@ -176,8 +176,8 @@ def open_model(path: Path | str, *, trust: bool = False, best: bool = False) -> 
         best: Take the weights of the best checkpoint in place of the exported ones, which are the last.
 
     Raises:
-        UserError: If this is not a run folder, it has no exported weights or no best checkpoint yet, or names
-            foreign classes.
+        UserError: If this is not a run folder or one of an older format, it has no exported weights or no best
+            checkpoint yet, or names foreign classes.
     """
     folder = RunFolder(Path(path))
     state = folder.read()
@@ -192,7 +192,7 @@ def open_model(path: Path | str, *, trust: bool = False, best: bool = False) -> 
 
     def build(config: dict[str, Any]) -> Energy:
         domain = Domain.from_json(config)
-        found.append((domain, float(config["step_size_factor"]), config.get("tuned", {})))
+        found.append((domain, *_factors(config, folder.weights.with_suffix(".json"))))
         return build_energy(recipe, domain.shape, domain.support)
 
     advice = f"remove it, and `erg train --resume {path}` writes it again from the last checkpoint"
@@ -201,8 +201,8 @@ def open_model(path: Path | str, *, trust: bool = False, best: bool = False) -> 
     step = None
     if best:
         payload = _best(folder)
-        step, factor = payload["step"], payload.get("step_size_factor", factor)
-        tuned = payload.get("tuned", tuned)
+        step = payload["step"]
+        factor, tuned = _factors(payload, Checkpoints(folder.checkpoints).best)
         load_weights(energy, payload["energy"], Checkpoints(folder.checkpoints).best, advice=LAST)
         folder = folder.best
     kernel = sampling_kernel(recipe)
@@ -218,3 +218,14 @@ def _best(folder: RunFolder) -> dict[str, Any]:
     if not checkpoints.best.exists():
         raise UserError(f"{folder.path} has no best checkpoint: no look at its samples found any to judge; {LAST}.")
     return checkpoints.load_best()
+
+
+def _factors(content: Mapping[str, Any], file: Path) -> tuple[float, dict[str, float]]:
+    """What guard and `Tuned` had made of the step size when the file was written."""
+    try:
+        return float(content["step_size_factor"]), dict(content["tuned"])
+    except KeyError as error:
+        raise UserError(
+            f"{file} is of an older format: it does not say {error}; use the version of erg that wrote it, or train "
+            "again."
+        ) from error

@@ -223,8 +223,9 @@ def test_a_kernel_that_cannot_be_tuned_is_refused_in_one_line(wide, monkeypatch)
 def test_the_diagnosis_of_the_best_checkpoint_is_kept_apart(wide, tmp_path):
     run = shutil.copytree(wide, tmp_path / "run")
     checkpoints = Checkpoints(run / "checkpoints")
-    weights = {name: torch.full_like(tensor, 3.0) for name, tensor in checkpoints.load_best()["energy"].items()}
-    checkpoints.save_best({"step": 1, "energy": weights})
+    payload = checkpoints.load_best()
+    weights = {name: torch.full_like(tensor, 3.0) for name, tensor in payload["energy"].items()}
+    checkpoints.save_best(payload | {"step": 1, "energy": weights})
     before = contents(run)
     answer = erg("diagnose", run, "--trust", "--chains", 24, "--steps", 100, "--checkpoint", "best")
     assert answer.code == 0, answer

@@ -138,7 +138,7 @@ def test_a_run_without_a_good_best_checkpoint_says_so(run):
     best = run / "checkpoints" / "best.pt"
     best.write_bytes(best.read_bytes()[:-9])
     assert "best.pt is incomplete; use the last checkpoint." in refusal("sample", run, "--checkpoint", "best")
-    Checkpoints(run / "checkpoints").save_best({"step": 1, "energy": {}})
+    Checkpoints(run / "checkpoints").save_best({"step": 1, "energy": {}, "step_size_factor": 1.0, "tuned": {}})
     assert "does not fit the energy of its run" in refusal("evaluate", run, "--checkpoint", "best")
     best.unlink()
     for command in (["sample"], ["evaluate"], ["score"]):

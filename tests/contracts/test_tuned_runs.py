@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from erg.errors import UserError
 from erg.runs.config import reopen, resolve
 from erg.runs.experiment import Experiment
 from erg.runs.folder import RunFolder
@@ -134,9 +135,21 @@ def test_the_guards_cut_and_the_correction_are_both_applied(run, tmp_path):
     (path / "energy.json").write_text(json.dumps(halved))
     cut = 0.5 if name == "step_size" else 1.0  # the guard cuts step sizes only
     assert setting(open_model(path).kernel, name) == pytest.approx(cut * before)
-    older = {key: value for key, value in content["config"].items() if key != "tuned"}
-    (path / "energy.json").write_text(json.dumps(content | {"config": older}))
-    assert setting(open_model(path).kernel, name) == 1e-3
+
+
+@pytest.mark.parametrize("key", ["tuned", "step_size_factor"])
+def test_a_run_of_an_older_format_is_refused_in_a_sentence(run, tmp_path, key):
+    path = shutil.copytree(run[2], tmp_path / "run")
+    content, checkpoints = json.loads((path / "energy.json").read_text()), Checkpoints(path / "checkpoints")
+    payload = checkpoints.load_best()
+    payload.pop(key)
+    checkpoints.save_best(payload)
+    with pytest.raises(UserError, match=f"best.pt is of an older format: it does not say '{key}'; use the version"):
+        open_model(path, best=True)
+    content["config"].pop(key)
+    (path / "energy.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"energy.json is of an older format: it does not say '{key}'; use the"):
+        open_model(path)
 
 
 def test_a_sampler_of_ones_own_is_not_touched(run, tmp_path):
