@@ -1,7 +1,7 @@
 """Row-wise arithmetic on batches of any event shape: the first axis is the chain, the rest is one event."""
 
-from collections.abc import Callable
-from numbers import Real
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
@@ -64,3 +64,31 @@ def positive(name: str, value: float | Tensor, *, of: Callable[..., object]) -> 
     good = bool(((value > 0) & value.isfinite()).all()) if isinstance(value, Tensor) else 0 < value < float("inf")
     if not good:
         raise ValueError(f"{of.__name__} needs a positive, finite {name}, but got {value}.")
+
+
+def whole(name: str, value: int, *, of: str, least: int = 1) -> None:
+    """Refuse a count that is not a whole number, or too small.
+
+    Raises:
+        TypeError: If `value` is not an integer.
+        ValueError: If `value` is below `least`.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{of} needs a whole number for {name}, but got {value!r}; pass an int.")
+    if value < least:
+        raise ValueError(f"{of} needs {name} of at least {least}, but got {value}.")
+
+
+def shape(event: Sequence[int], *, of: str) -> tuple[int, ...]:
+    """The shape of one event as a tuple.
+
+    Raises:
+        TypeError: If `event` is no sequence of integers.
+        ValueError: If a size is below 1.
+    """
+    if not isinstance(event, Sequence) or isinstance(event, str):
+        hint = f"({event},)" if isinstance(event, Integral) else "(2,)"
+        raise TypeError(f"{of} needs the shape of one event, but got {event!r}; write it as a tuple, such as {hint}.")
+    for size in event:
+        whole("every size of an event", size, of=of)
+    return tuple(event)

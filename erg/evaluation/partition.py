@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erg import rows
 from erg.energies.algebra import Clamped
 from erg.energies.energy import Energy, as_energy, check_energies
 from erg.estimate import Estimate
@@ -37,6 +38,7 @@ def log_partition(
         bounds: Where the quadrature looks; found when left out.
 
     Raises:
+        TypeError: If `event` is no shape.
         ValueError: If there are too many states or dimensions, some entries are held by `clamp`, or exp(-E) has no
             finite integral that is found.
 
@@ -46,7 +48,7 @@ def log_partition(
         >>> log_partition(Independent.uniform((2, 3), Spin()), (2, 3)).value / math.log(2)
         6.0
     """
-    energy = as_energy(energy)
+    energy, event = as_energy(energy), rows.shape(event, of="log_partition()")
     support = energy.support
     if any(isinstance(part, Clamped) for part in energy.modules()):
         raise ValueError(

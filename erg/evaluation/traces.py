@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erg import rows
 from erg.draws import Rng
 from erg.energies.energy import Energy, evaluate_energy
 from erg.roles import EnergyLike, Kernel
@@ -111,8 +112,7 @@ def trace(
         ValueError: If `every` is not positive.
         TypeError: If x is not floating, or the kernel does not move where this energy lives.
     """
-    if every < 1:
-        raise ValueError(f"every is a positive number of steps, but got {every}.")
+    rows.whole("every", every, of="trace()")
     energy, x = prepare(energy, x)
     kernel = on_free_entries(kernel, energy, x)
     with sampling(energy):
@@ -149,9 +149,9 @@ def collect(
         >>> collect(mala(0.5), Gaussian.standard(100), torch.zeros(8, 100), first_two, steps=50, every=10).shape
         torch.Size([8, 6, 2])
     """
-    if steps < 0:
-        raise ValueError(f"steps is zero or more, but got {steps}.")
-    found = islice(trace(kernel, energy, x, summarise, every=every, rng=rng), steps // max(every, 1) + 1)
+    rows.whole("steps", steps, of="collect()", least=0)
+    rows.whole("every", every, of="collect()")
+    found = islice(trace(kernel, energy, x, summarise, every=every, rng=rng), steps // every + 1)
     return torch.stack([summary.float().cpu() for summary in found], 1)
 
 

@@ -24,8 +24,7 @@ class Chains(Negatives):
     """
 
     def __init__(self, kernel: Kernel, steps: int) -> None:
-        if steps < 1:
-            raise ValueError(f"{type(self).__name__} needs at least one step, but got {steps}.")
+        rows.whole("steps", steps, of=type(self).__name__)
         self.kernel = kernel
         self.steps = steps
         self._monitor: dict[str, Tensor] = {}

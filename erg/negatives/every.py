@@ -6,6 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from erg import rows
 from erg.draws import Rng
 from erg.negatives.conditions import conditions, one_a_row
 from erg.roles import EnergyLike, Negatives
@@ -23,8 +24,7 @@ class Every(Negatives):
     """
 
     def __init__(self, negatives: Negatives, updates: int) -> None:
-        if updates < 1:
-            raise ValueError(f"Every needs updates >= 1, but got {updates}.")
+        rows.whole("updates", updates, of="Every")
         self.negatives = negatives
         self.updates = updates
         self.calls = 0

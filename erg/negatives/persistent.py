@@ -59,9 +59,12 @@ class Persistent(Chains):
         classes: int | None = None,
     ) -> None:
         super().__init__(kernel, steps)
-        if size < 1 or not 0 <= fresh <= 1 or (classes is not None and not 1 <= classes <= size):
+        rows.whole("size", size, of="Persistent")
+        if classes is not None:
+            rows.whole("classes", classes, of="Persistent")
+        if not 0 <= fresh <= 1 or (classes is not None and classes > size):
             raise ValueError(
-                "Persistent needs size >= 1, fresh in [0, 1] and no more classes than slots, but got "
+                "Persistent needs fresh in [0, 1] and no more classes than slots, but got "
                 f"size={size}, fresh={fresh}, classes={classes}."
             )
         ladder = ladder_of(kernel)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
+from erg import rows
 from erg.draws import Rng
 from erg.energies.energy import as_energy
 from erg.energies.repeated import repeated
@@ -20,8 +21,7 @@ class Repeated(Negatives):
     """
 
     def __init__(self, negatives: Negatives, times: int) -> None:
-        if times < 1:
-            raise ValueError(f"Repeated needs times >= 1, but got {times}.")
+        rows.whole("times", times, of="Repeated")
         self.negatives = negatives
         self.times = times
 

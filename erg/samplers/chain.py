@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from erg import rows
 from erg.draws import Rng
 from erg.energies.energy import Energy, as_energy
 from erg.roles import EnergyLike, Kernel
@@ -71,7 +72,7 @@ def sample(
 
     Raises:
         RuntimeError: Inside `torch.inference_mode`.
-        TypeError: If x is not floating, or the kernel does not move where this energy lives.
+        TypeError: If x is not floating, `steps` no whole number, or the kernel does not move where this energy lives.
         ValueError: If `steps` is negative.
     """
     return advance(kernel, energy, x, steps, rng)[0]
@@ -81,8 +82,7 @@ def advance(
     kernel: Kernel, energy: EnergyLike, x: Float[Tensor, "batch *event"], steps: int, rng: Rng = None
 ) -> tuple[Float[Tensor, "batch *event"], Float[Tensor, " batch"]]:
     """Like `sample`, and each row's mean acceptance over the steps (1 when there are none)."""
-    if steps < 0:
-        raise ValueError(f"steps is zero or more, but got {steps}.")
+    rows.whole("steps", steps, of="sample()", least=0)
     energy, x = prepare(energy, x)
     check_kernel(kernel, of="sample()")
     kernel = on_free_entries(kernel, energy, x)

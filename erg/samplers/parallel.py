@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from erg import draws
+from erg import draws, rows
 from erg.draws import Draw, Record, Replay, Rng
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.compilation.fingerprint import Fingerprint
@@ -65,8 +65,7 @@ class Parallel(Kernel):
 
     def __post_init__(self) -> None:
         check_kernel(self.kernel, of="Parallel")
-        if self.threads < 1:
-            raise ValueError(f"Parallel needs at least one thread, but got {self.threads}.")
+        rows.whole("threads", self.threads, of="Parallel")
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Parts:
         """Start at `x`, divided if that is possible."""

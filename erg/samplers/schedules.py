@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from erg import rows
 from erg.draws import Rng
 from erg.roles import Kernel
 from erg.samplers.composition import check_kernel
@@ -78,11 +79,9 @@ class Cyclical:
     period: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low <= self.high or self.period < 1:
-            raise ValueError(
-                "Cyclical needs 0 <= low <= high and a period of at least 1, but got "
-                f"high={self.high}, low={self.low}, period={self.period}."
-            )
+        rows.whole("period", self.period, of="Cyclical")
+        if not 0 <= self.low <= self.high:
+            raise ValueError(f"Cyclical needs 0 <= low <= high, but got high={self.high}, low={self.low}.")
 
     def __call__(self, step: int) -> float:
         """The value at `step`, counted from 0."""
@@ -114,10 +113,10 @@ class Geometric:
     steps: int
 
     def __post_init__(self) -> None:
-        if not all(0 < value < math.inf for value in (self.start, self.end)) or self.steps < 1:
+        rows.whole("steps", self.steps, of="Geometric")
+        if not all(0 < value < math.inf for value in (self.start, self.end)):
             raise ValueError(
-                "Geometric needs a positive start, a positive end and at least one step, but got "
-                f"start={self.start}, end={self.end}, steps={self.steps}."
+                f"Geometric needs a positive start and a positive end, but got start={self.start}, end={self.end}."
             )
 
     def __call__(self, step: int) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from erg import rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.chain import advance
@@ -33,8 +34,7 @@ class Stage:
     steps: int
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise ValueError(f"A Stage has zero steps or more, but got {self.steps}.")
+        rows.whole("steps", self.steps, of="Stage", least=0)
 
 
 def run_stages(

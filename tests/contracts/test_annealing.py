@@ -214,11 +214,11 @@ class TestArguments:
             method(Gaussian.standard(2), mala(0.3))
 
     def test_counts(self):
-        with pytest.raises(ValueError, match="at least one step, but got betas=0"):
+        with pytest.raises(ValueError, match="betas of at least 1, but got 0"):
             ais(path(), mala(0.3), betas=0)
-        with pytest.raises(ValueError, match="at least two chains for an error, but got 1"):
+        with pytest.raises(ValueError, match="chains of at least 2, but got 1"):
             ais(path(), mala(0.3), chains=1)
-        with pytest.raises(ValueError, match="steps=0"):
+        with pytest.raises(ValueError, match="steps of at least 1, but got 0"):
             ais(path(), mala(0.3), steps=0)
         with pytest.raises(ValueError, match="at least two samples of the target for an error, but got 0"):
             reverse_ais(path(), mala(0.3), torch.zeros(0, 2))

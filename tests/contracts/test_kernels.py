@@ -283,7 +283,7 @@ def test_wrong_starts_are_refused():
         prepare(quartic, torch.zeros(3, 2, dtype=torch.long))
     with pytest.raises(TypeError, match=r"floating tensor .* but got one number without a batch"):
         prepare(quartic, torch.tensor(0.0))
-    with pytest.raises(ValueError, match="steps is zero or more, but got -1"):
+    with pytest.raises(ValueError, match="steps of at least 0, but got -1"):
         sample(KERNELS["ula"], quartic, torch.zeros(3, 2), -1)
 
 

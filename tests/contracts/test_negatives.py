@@ -269,12 +269,12 @@ def test_refresh_at_every_third_update(rng):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: FromData(ula(0.1), steps=0), "FromData needs at least one step, but got 0"),
-        (lambda: Persistent(ula(0.1), steps=1, size=0), "size >= 1"),
+        (lambda: FromData(ula(0.1), steps=0), "FromData needs steps of at least 1, but got 0"),
+        (lambda: Persistent(ula(0.1), steps=1, size=0), "size of at least 1"),
         (lambda: Persistent(ula(0.1), steps=1, fresh=1.5), r"fresh in \[0, 1\].*fresh=1\.5"),
         (lambda: Persistent(ula(0.1), steps=1, size=5, classes=6), "no more classes than slots"),
-        (lambda: Repeated(FromData(ula(0.1), steps=1), times=0), "times >= 1, but got 0"),
-        (lambda: Every(FromData(ula(0.1), steps=1), updates=0), "updates >= 1, but got 0"),
+        (lambda: Repeated(FromData(ula(0.1), steps=1), times=0), "times of at least 1, but got 0"),
+        (lambda: Every(FromData(ula(0.1), steps=1), updates=0), "updates of at least 1, but got 0"),
     ],
 )
 def test_wrong_settings_are_refused(make, message):

@@ -86,9 +86,9 @@ def test_data_that_do_not_vary_have_no_components():
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="two rows or more, but got 1"):
         Summaries.of(torch.zeros(1, 2))
-    with pytest.raises(ValueError, match="steps is zero or more"):
+    with pytest.raises(ValueError, match="steps of at least 0"):
         collect(ula(0.1), Gaussian.standard(2), torch.zeros(2, 2), position, steps=-1)
-    with pytest.raises(ValueError, match="every is a positive number"):
+    with pytest.raises(ValueError, match="every of at least 1"):
         next(trace(ula(0.1), Gaussian.standard(2), torch.zeros(2, 2), position, every=0))
     with pytest.raises(ValueError, match="at least 4 chains"):
         meeting(torch.zeros(4, 50, 1), torch.zeros(3, 50, 1))

@@ -217,7 +217,7 @@ def test_dead_chains_and_regions_of_nan_do_not_spoil_the_setting():
 
 
 def test_no_steps_no_chains_and_nowhere_to_go():
-    with pytest.raises(ValueError, match="warmup needs at least one step, but got 0; a few hundred are usual"):
+    with pytest.raises(ValueError, match="steps of at least 1, but got 0"):
         warmup(mala(0.1), normal, torch.zeros(4, 2), 0)
     with pytest.raises(ValueError, match=r"an acceptance between 0 and 1, but got 1\.5"):
         warmup(mala(0.1), Gaussian.standard(2), torch.zeros(2, 2), 10, acceptance=1.5)

@@ -76,5 +76,5 @@ def test_an_error_in_one_part_ends_all():
 
 
 def test_no_threads_are_refused():
-    with pytest.raises(ValueError, match="at least one thread"):
+    with pytest.raises(ValueError, match="threads of at least 1"):
         Parallel(mala(0.3), 0)

@@ -328,7 +328,7 @@ def test_infinite_and_absent_energies_are_handed_to_the_hot_replica():
         ),
         (lambda: ReplicaExchange(mala(0.1), (1.0, 2.0), scales=(2.0, 3.0)), r"1\.0 for the first, but got"),
         (lambda: ladder(1.0, 3), "from 1 to a higher temperature"),
-        (lambda: ladder(9.0, 1), "two rungs or more, but got"),
+        (lambda: ladder(9.0, 1), "rungs of at least 2, but got"),
     ],
 )
 def test_wrong_ladders_are_refused(wrong, message):

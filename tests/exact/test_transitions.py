@@ -196,10 +196,10 @@ def test_stages_are_samples_one_after_the_other():
     [
         (lambda: Geometric(1.0, math.inf, steps=3), "a positive end"),
         (lambda: Geometric(1.0, 0.0, steps=3), "a positive end"),
-        (lambda: Geometric(1.0, 0.5, steps=0), "at least one step"),
+        (lambda: Geometric(1.0, 0.5, steps=0), "steps of at least 1"),
         (lambda: annealed(mala(0.1), Constant(0.0)), "positive and finite, but the schedule gives 0.0 at step 0"),
         (lambda: annealed(mala(0.1), lambda step: float("nan")), "positive and finite, but the schedule gives nan"),
-        (lambda: Stage(skewed, mala(0.1), -1), "zero steps or more, but got -1"),
+        (lambda: Stage(skewed, mala(0.1), -1), "steps of at least 0, but got -1"),
         (lambda: tempered_transitions(mala(0.1), (1.0,)), "two temperatures or more"),
         (lambda: tempered_transitions(mala(0.1), (1.0, 3.0, 2.0)), "ascend, but got"),
     ],

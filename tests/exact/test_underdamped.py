@@ -228,5 +228,5 @@ def test_a_search_compiles(rng):
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="Underdamped needs a positive, finite"):
         Underdamped(*wrong)
-    with pytest.raises(ValueError, match="Underdamped needs a search of 80 steps or more, but got 10"):
+    with pytest.raises(ValueError, match="Underdamped needs search of at least 80, but got 10"):
         Underdamped(search=10)

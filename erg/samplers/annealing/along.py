@@ -9,6 +9,7 @@ from operator import mul
 import numpy as np
 import torch
 
+from erg import rows
 from erg.draws import Rng
 from erg.energies.algebra import Path
 from erg.roles import Kernel
@@ -80,8 +81,12 @@ def warmup_along(
     reference, tuning = check_reference(path, of="warmup_along()"), tuning_of(kernel)
     if tuning is None:
         raise TypeError(f"{type(kernel).__name__} has no setting that its acceptance tunes; use it as it is.")
-    if len(betas) < 1 or steps < 2 or any(low >= high for low, high in itertools.pairwise(betas)):
-        raise ValueError(f"warmup_along needs ascending betas and two steps or more, but got {betas} and {steps}.")
+    rows.whole("chains", chains, of="warmup_along()")
+    rows.whole("steps", steps, of="warmup_along()", least=2)
+    if not isinstance(betas, Sequence):
+        raise TypeError(f"warmup_along() needs a sequence of betas, but got {betas!r}; write (0.0, 0.1, 1.0).")
+    if len(betas) < 1 or any(low >= high for low, high in itertools.pairwise(betas)):
+        raise ValueError(f"warmup_along() needs ascending betas, but got {betas}.")
     x, given, factors, guess = reference.exact_samples(chains, rng), setting(kernel, tuning.setting), [], kernel
     for beta in betas:
         guess = warmup(guess, path(beta), x, steps // 2, rng, mass=False)

@@ -21,12 +21,14 @@ References:
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from numbers import Real
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erg import rows
 from erg.draws import Rng
 from erg.energies.algebra import Path, intersect
 from erg.estimate import Estimate
@@ -97,10 +99,9 @@ def ais(
         True
     """
     reference = check_reference(path, of="ais()")
-    if chains < 2:
-        raise ValueError(f"ais() needs at least two chains for an error, but got {chains}.")
+    rows.whole("chains", chains, of="ais()", least=2)
     x = reference.exact_samples(chains, rng)
-    log_weights, x, acceptance, biased = _anneal(path, kernel, x, betas_of(betas), steps, rng, of="ais()")
+    log_weights, x, acceptance, biased = _anneal(path, kernel, x, betas_of(betas, of="ais()"), steps, rng, of="ais()")
     log_weights = log_weights + float(reference.log_z)
     bound = weights.log_mean_bound(log_weights)
     return ImportanceSamples(weights.log_mean(log_weights), bound, log_weights, x, acceptance, biased)
@@ -142,7 +143,7 @@ def reverse_ais(
         )
     if len(x) < 2:
         raise ValueError(f"reverse_ais() needs at least two samples of the target for an error, but got {len(x)}.")
-    down = betas_of(betas).flip(0)
+    down = betas_of(betas, of="reverse_ais()").flip(0)
     log_weights, x, acceptance, biased = _anneal(path, kernel, x, down, steps, rng, of="reverse_ais()")
     log_weights = log_weights - float(reference.log_z)
     inverse = weights.log_mean(log_weights)
@@ -154,8 +155,7 @@ def _anneal(
     path: Path, kernels: Kernels, x: Tensor, betas: Tensor, steps: int, rng: Rng, *, of: str
 ) -> tuple[Tensor, Tensor, Tensor, bool]:
     """The log weights, the last states, the acceptances and whether the kernels are biased, in either direction."""
-    if steps < 1:
-        raise ValueError(f"{of} makes at least one step at each beta, but got steps={steps}.")
+    rows.whole("steps", steps, of=of)
     energy, x = prepare(path(0.5), x)
     values = betas.tolist()
     biased, accepted = False, [torch.ones(0, dtype=torch.float64, device=x.device)]
@@ -176,16 +176,17 @@ def _anneal(
     return log_weights, chains.x, torch.cat(accepted), biased
 
 
-def betas_of(betas: int | Sequence[float] | Float[Tensor, " betas"]) -> Float[Tensor, " betas"]:
+def betas_of(betas: int | Sequence[float] | Float[Tensor, " betas"], *, of: str) -> Float[Tensor, " betas"]:
     """The betas of a path in float64, from 0 to 1.
 
     Raises:
+        TypeError: If a number of steps is not whole.
         ValueError: If they do not rise from 0 to 1.
     """
-    if isinstance(betas, int):
-        if betas < 1:
-            raise ValueError(f"A path needs at least one step, but got betas={betas}.")
-        return torch.linspace(0, 1, betas + 1, dtype=torch.float64)
+    if isinstance(betas, Real):
+        steps = cast(int, betas)
+        rows.whole("betas", steps, of=of)
+        return torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     betas = betas.double() if isinstance(betas, Tensor) else torch.tensor(betas, dtype=torch.float64)
     if betas.ndim != 1 or len(betas) < 2 or betas[0] != 0 or betas[-1] != 1 or not bool((betas.diff() > 0).all()):
         raise ValueError(f"betas rise from 0 to 1, but got {betas.tolist()}; torch.linspace(0, 1, n) does.")

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from erg import draws
+from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.algebra import Path
 from erg.estimate import Estimate
@@ -190,13 +190,13 @@ def _conditional(log_weights: Tensor, change: Tensor) -> float:
 
 
 def _check(chains: int, populations: int, steps: int, keep: float, resample_below: float) -> None:
+    for name, count in {"chains": chains, "populations": populations, "steps": steps}.items():
+        rows.whole(name, count, of="smc()")
     if populations < 2 or chains < 2 * populations or chains % populations:
         raise ValueError(
             "smc() needs two populations or more for an error, and the same number of chains in each, two or more, "
             f"but got {chains} chains for {populations} populations; choose a multiple."
         )
-    if steps < 1:
-        raise ValueError(f"smc() makes at least one step at each beta, but got steps={steps}.")
     if not 0 < keep < 1 or not 0 <= resample_below <= 1:
         raise ValueError(
             f"smc() takes shares of the chains, keep inside (0, 1) and resample_below from 0 to 1, but got "

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from erg import rows
 from erg.draws import Rng
 from erg.roles import EnergyLike, Evaluated, Kernel
 from erg.samplers.discrete.langevin import DiscreteLangevin
@@ -154,11 +155,8 @@ class AutomaticCycles(Kernel):
     settles: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.period < 1 or self.cycles < 1:
-            raise ValueError(
-                "AutomaticCycles needs a period and a number of cycles of at least 1, but got "
-                f"period={self.period} and cycles={self.cycles}."
-            )
+        for name in ("period", "cycles"):
+            rows.whole(name, getattr(self, name), of="AutomaticCycles")
         if not 0 < self.target < 1:
             raise ValueError(f"AutomaticCycles needs a target between 0 and 1, but got {self.target}.")
 

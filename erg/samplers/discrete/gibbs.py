@@ -55,8 +55,7 @@ class Gibbs(Kernel):
     moves_on: ClassVar[tuple[type, ...]] = DISCRETE
 
     def __post_init__(self) -> None:
-        if self.block < 1:
-            raise ValueError(f"Gibbs draws a block of at least one site, but got block={self.block}.")
+        rows.whole("block", self.block, of="Gibbs")
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Evaluated:
         """Evaluate at `x`, if the energy is discrete."""

@@ -93,8 +93,7 @@ class NUTS(Kernel):
 
     def __post_init__(self) -> None:
         rows.positive("step_size", self.step_size, of=NUTS)
-        if self.max_depth < 1:
-            raise ValueError(f"NUTS needs a max_depth of at least 1, but got {self.max_depth}.")
+        rows.whole("max_depth", self.max_depth, of="NUTS")
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch *event"]) -> Grown:
         """Evaluate at `x`, if this kernel moves where the energy lives."""

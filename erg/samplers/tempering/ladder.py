@@ -9,6 +9,8 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
+from erg import rows
+
 
 def ladder(hottest: float, rungs: int) -> tuple[float, ...]:
     """Temperatures from 1 to `hottest` in equal ratios: equal swap rates where the energy is quadratic.
@@ -20,11 +22,9 @@ def ladder(hottest: float, rungs: int) -> tuple[float, ...]:
         >>> ladder(100.0, 3)
         (1.0, 10.0, 100.0)
     """
-    if not 1 < hottest < math.inf or rungs < 2:
-        raise ValueError(
-            f"A ladder goes from 1 to a higher temperature in two rungs or more, but got hottest={hottest} and "
-            f"rungs={rungs}."
-        )
+    rows.whole("rungs", rungs, of="ladder()", least=2)
+    if not 1 < hottest < math.inf:
+        raise ValueError(f"ladder() goes from 1 to a higher temperature, but got hottest={hottest}.")
     return (1.0, *(hottest ** (rung / (rungs - 1)) for rung in range(1, rungs - 1)), float(hottest))
 
 
@@ -32,8 +32,13 @@ def rungs_of(temperatures: Iterable[float], *, of: str, strictly: bool) -> tuple
     """The temperatures as a tuple of numbers.
 
     Raises:
+        TypeError: If there is only one number.
         ValueError: If they do not start at 1.0 and ascend.
     """
+    if not isinstance(temperatures, Iterable):
+        raise TypeError(
+            f"{of} needs a sequence of temperatures, but got {temperatures!r}; write for example ladder(100.0, 8)."
+        )
     rungs = tuple(float(temperature) for temperature in temperatures)
     ascend = all(low < high if strictly else low <= high for low, high in itertools.pairwise(rungs))
     if len(rungs) < 2 or rungs[0] != 1.0 or not ascend or not rungs[-1] < math.inf:

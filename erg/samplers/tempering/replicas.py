@@ -289,4 +289,4 @@ def replica_exchange(kernel: Kernel, temperatures: Iterable[float]) -> ReplicaEx
         >>> replica_exchange(mala(0.5), ladder(100.0, 5)).temperatures[2]
         10.0
     """
-    return ReplicaExchange(kernel, tuple(temperatures))
+    return ReplicaExchange(kernel, rungs_of(temperatures, of="ReplicaExchange", strictly=True))

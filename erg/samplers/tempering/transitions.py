@@ -127,7 +127,7 @@ class TemperedTransitions(Kernel):
 
 def tempered_transitions(kernel: Kernel, temperatures: Iterable[float]) -> TemperedTransitions:
     """Tours to high temperatures and back; see `TemperedTransitions`."""
-    return TemperedTransitions(kernel, tuple(temperatures))
+    return TemperedTransitions(kernel, rungs_of(temperatures, of="TemperedTransitions", strictly=False))
 
 
 def _carried(state: Any) -> str | None:

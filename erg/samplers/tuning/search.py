@@ -33,10 +33,7 @@ def check(kernel: Any) -> None:
     for name in kernel.sought:
         if getattr(kernel, name) is not None:
             rows.positive(name, getattr(kernel, name), of=type(kernel))
-    if kernel.search < 10 * BLOCKS:
-        raise ValueError(
-            f"{type(kernel).__name__} needs a search of {10 * BLOCKS} steps or more, but got {kernel.search}."
-        )
+    rows.whole("search", kernel.search, of=type(kernel).__name__, least=10 * BLOCKS)
 
 
 def given(kernel: Any) -> bool:

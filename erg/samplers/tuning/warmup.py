@@ -84,8 +84,7 @@ def warmup(
         >>> round(float(advance(kernel, energy, x, 200, rng)[1].mean()), 1)
         0.6
     """
-    if steps < 1:
-        raise ValueError(f"warmup needs at least one step, but got {steps}; a few hundred are usual.")
+    rows.whole("steps", steps, of="warmup()")
     energy, x = prepare(energy, x)
     check_kernel(kernel, of="warmup()")
     if not len(x):
