@@ -36,6 +36,7 @@ def run(arguments: list[str]) -> int:
     _check(chosen.n, chosen.steps, chosen.temperature, chosen.out)
     import torch
 
+    from erg.data import in_grey
     from erg.runs.model import open_model
 
     model = open_model(chosen.run, trust=chosen.trust, best=chosen.checkpoint == "best")
@@ -47,7 +48,8 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"Samples of shape {domain.shape} are no rows of a table; use --out FILE.npy.")
     rng = torch.Generator().manual_seed(chosen.seed)
     x = model.draw(chosen.n, rng=rng, steps=chosen.steps, temperature=chosen.temperature)
-    _write(out, model.in_own_units(x), domain.columns)
+    x = in_grey(x, domain.support) if out.suffix == ".png" else model.in_own_units(x)
+    _write(out, x, domain.columns)
     print(out)
     return 0
 

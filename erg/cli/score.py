@@ -27,7 +27,9 @@ def run(arguments: list[str]) -> int:
 
     model = open_model(chosen.run, trust=chosen.trust, best=chosen.checkpoint == "best")
     domain = model.domain
-    x, labels = read_inputs(chosen.inputs, domain.shape, scaling=domain.scaling, columns=domain.columns)
+    x, labels = read_inputs(
+        chosen.inputs, domain.shape, scaling=domain.scaling, columns=domain.columns, threshold=domain.threshold
+    )
     energies, percentiles = score(model, x)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from erg.data.binary import binarised
 from erg.data.dataset import Dataset
 from erg.data.digits import digits
 from erg.data.mnist import cache, complete, find, misdirection, mnist
@@ -35,7 +36,9 @@ class Known:
     where: str
 
 
-def load(name: str | None, *, path: Path | str | None = None, seed: int = 0) -> Dataset:
+def load(
+    name: str | None, *, path: Path | str | None = None, seed: int = 0, binarise: float | None = None
+) -> Dataset:
     """A data set by name, or the one at `path` in its place.
 
     Args:
@@ -44,18 +47,13 @@ def load(name: str | None, *, path: Path | str | None = None, seed: int = 0) -> 
         path: Train on this instead: a folder of pictures or of the four IDX files, an IDX file, `.npy`, `.npz`
             or `.csv`. Its kind is told from its name, and must be images or a table if `name` says so.
         seed: Which rows are held out, where the source does not say. `digits` and `mnist` have a fixed division.
+        binarise: Make pixels 1 above this grey level in [0, 1] and 0 elsewhere, on `Binary`.
 
     Raises:
         UserError: If the name is unknown, a path is needed, or the data are missing or unfit.
     """
-    _check(name, path)
-    if path is None:
-        return _BUILT_IN[name or ""]()
-    dataset = from_path(Path(path).expanduser(), seed=seed)
-    if name in _PATH_ONLY and dataset.support != _PATH_ONLY[name][0]:
-        got = "a table" if dataset.support == Real() else "images"
-        raise UserError(f"Expected {_PATH_ONLY[name][1]} in {path}, but it holds {got}; use the other recipe.")
-    return dataset
+    dataset = _loaded(name, path, seed)
+    return dataset if binarise is None else binarised(dataset, binarise)
 
 
 def available() -> list[Known]:
@@ -71,6 +69,17 @@ def available() -> list[Known]:
         Known("images", "pictures of one size, grey or RGB; IDX or array files of images", True, _OWN),
         Known("table", "rows of numbers: .csv, or a two-axis array", True, _OWN),
     ]
+
+
+def _loaded(name: str | None, path: Path | str | None, seed: int) -> Dataset:
+    _check(name, path)
+    if path is None:
+        return _BUILT_IN[name or ""]()
+    dataset = from_path(Path(path).expanduser(), seed=seed)
+    if name in _PATH_ONLY and dataset.support != _PATH_ONLY[name][0]:
+        got = "a table" if dataset.support == Real() else "images"
+        raise UserError(f"Expected {_PATH_ONLY[name][1]} in {path}, but it holds {got}; use the other recipe.")
+    return dataset
 
 
 def _check(name: str | None, path: Path | str | None) -> None:

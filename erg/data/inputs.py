@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erg.data.arrays import grey_levels, numbers, pixels
+from erg.data.binary import binarise
 from erg.data.dataset import Scaling
 from erg.data.images import SUFFIXES, as_grey, list_images, read_image
 from erg.data.sources import read_file, refuse_missing
@@ -24,6 +25,7 @@ def read_inputs(
     *,
     scaling: Scaling | None = None,
     columns: Sequence[str] | None = None,
+    threshold: float | None = None,
 ) -> tuple[Float[Tensor, "rows *event"], list[str]]:
     """One batch of all rows in some files and folders, and a name for each row.
 
@@ -35,6 +37,7 @@ def read_inputs(
         shape: The event shape of the run.
         scaling: How the run's table was standardised; the rows are brought to the same units.
         columns: What the columns of the run's table are called; those of a file with a header are put in this order.
+        threshold: Grey level in [0, 1] above which the pixels of the run are 1; None leaves them grey.
 
     Returns:
         The rows, and their names: the file, or file[row] where a file holds a batch.
@@ -45,8 +48,10 @@ def read_inputs(
     if not paths:
         raise UserError("Expected files or folders to read, but got none; name at least one.")
     parts = [part for path in map(Path, paths) for part in _parts(path, shape, columns)]
-    x = torch.cat([rows for rows, _ in parts])
-    return x.float() if scaling is None else scaling.apply(x), [name for _, names in parts for name in names]
+    x, labels = torch.cat([rows for rows, _ in parts]), [name for _, names in parts for name in names]
+    if scaling is not None:
+        return scaling.apply(x), labels
+    return x.float() if threshold is None else binarise(x.float(), threshold), labels
 
 
 def _parts(path: Path, shape: tuple[int, ...], columns: Sequence[str] | None) -> Iterator[Labelled]:

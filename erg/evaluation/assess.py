@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erg import rows
+from erg.data import in_grey
 from erg.energies.energy import Energy, as_energy, evaluate_energy
 from erg.estimate import Estimate
 from erg.evaluation.assessment import Assessment, Judge, Metric
@@ -73,6 +74,7 @@ def assess(
         ValueError: If event shapes differ, or there are fewer than four training or held-out rows.
     """
     _check(samples, train, held_out)
+    support = as_energy(energy).support
     drawn = samples.detach().float().cpu()
     usable = rows.finite(drawn)
     scores = torch.full((len(drawn),), torch.nan)
@@ -80,12 +82,13 @@ def assess(
     usable = scores.isfinite()
     train = train.detach().float().cpu()
     sets = Sets(drawn[usable], train, _some(train, REFERENCE, rng), _some(held_out, len(held_out), rng))
-    classifier = _judge_of(sets)
+    shown = Sets(*(in_grey(x, support) for x in sets))
+    classifier = _judge_of(shown)
     scored = _scored(energy, sets, rng) | {"samples": scores[usable]}
     metrics = dict(
         [
-            *_distances(sets, classifier),
-            *_classes(sets, classifier),
+            *_distances(shown, classifier),
+            *_classes(shown, classifier),
             *_memorisation(sets),
             *_detection(scored),
             *_levels(scored),
@@ -173,7 +176,11 @@ def _failures(scored: dict[str, Tensor]) -> Named:
 
 def _scored(energy: EnergyLike, sets: Sets, rng: torch.Generator | None) -> dict[str, Tensor]:
     held_out = sets.held_out[:SCORED]
-    by_name = {"train": sets.reference[:SCORED], "held_out": held_out, **shifted(held_out, rng)}
+    by_name = {
+        "train": sets.reference[:SCORED],
+        "held_out": held_out,
+        **shifted(held_out, rng, support=as_energy(energy).support),
+    }
     return {name: energies(energy, x) for name, x in by_name.items()}
 
 

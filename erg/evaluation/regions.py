@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from erg.data import in_grey
 from erg.evaluation.convergence import nearest_mode
 from erg.evaluation.features import classifier_for, recognises
+from erg.support import Real, Support
 
 CLUSTERED = 1_000
 CLUSTERS = 10
@@ -26,11 +28,16 @@ class Regions(NamedTuple):
     assign: Callable[[Tensor], Tensor]
 
 
-def regions_of(data: Float[Tensor, "rows *event"]) -> Regions:
-    """Classes, where a shipped classifier knows such data; else the cells of up to ten cluster centres."""
+def regions_of(data: Float[Tensor, "rows *event"], *, support: Support = Real()) -> Regions:
+    """Classes, where a shipped classifier knows such data; else the cells of up to ten cluster centres.
+
+    Args:
+        data: Rows to find them in.
+        support: Where the rows live; classifiers see binary images as black and white.
+    """
     classifier = classifier_for(tuple(data.shape[1:]))
-    if classifier is not None and recognises(classifier, data[:CLUSTERED]):
-        return Regions("classes", lambda x: _most_probable(classifier.probabilities(x)))
+    if classifier is not None and recognises(classifier, in_grey(data[:CLUSTERED], support)):
+        return Regions("classes", lambda x: _most_probable(classifier.probabilities(in_grey(x, support))))
     return Regions("clusters", nearest_mode(_centres(data)))
 
 

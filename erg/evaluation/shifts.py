@@ -1,7 +1,8 @@
 """Inputs that are near the data and yet not data: what an energy should score higher.
 
 Images live in [-1, 1] with background -1, as everywhere here. A flipped or shrunk digit has the
-strokes and grey levels of a digit; an energy that only counts dark pixels cannot tell it.
+strokes and grey levels of a digit; an energy that only counts dark pixels cannot tell it. Binary images
+are shifted as pictures and binarised again: their noise is fair coins.
 """
 
 import math
@@ -12,19 +13,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from erg import draws
+from erg.data import binarise, in_grey
 from erg.draws import Rng
+from erg.support import Binary, Real, Support
 
 BACKGROUND = -1.0
 BLUR = 1 / 14
 """Standard deviation of the blur, as a share of the shorter side: 2 pixels of 28."""
 
 
-def shifted(x: Float[Tensor, "batch *event"], rng: Rng = None) -> dict[str, Tensor]:
+def shifted(x: Float[Tensor, "batch *event"], rng: Rng = None, *, support: Support = Real()) -> dict[str, Tensor]:
     """Shifted versions of each row by name: noise for any event, three more for images.
 
     Images, rows of shape (channels, height, width) with 4 pixels or more per side, give noise, blurred,
     flipped and shrunk; other rows give noise only.
+
+    Args:
+        x: The rows.
+        rng: For the noise.
+        support: Of the energy that they are for; on `Binary` every version is binary again.
     """
+    if isinstance(support, Binary):
+        return {name: binarise(version, 0.5) for name, version in shifted(in_grey(x, support), rng).items()}
     noisy = {"noise": noise(x, rng)}
     if not is_image(x):
         return noisy

@@ -93,9 +93,9 @@ def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Reso
     try:
         config = options.parse_object(content)
         if overrides:
-            own = config.data.name, config.data.path
+            own = _rows_of(config)
             config = options.parse_args(overrides, namespace=config)
-            foreign = own != (config.data.name, config.data.path)
+            foreign = own != _rows_of(config)
             if foreign and config.goals and not any(option.startswith("--goals") for option in overrides):
                 config.goals = {}
                 notes.append(f"The goals of recipe {config.name} are for its own data: this run has none.")
@@ -118,6 +118,11 @@ def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Reso
 def with_batch_size(text: str, size: int) -> str:
     """The YAML of a resolved recipe with another batch size."""
     return re.sub(r"^batch_size: \d+$", f"batch_size: {size}", text, flags=re.MULTILINE)
+
+
+def _rows_of(config: Any) -> tuple[Any, ...]:
+    """What decides which rows a recipe sees."""
+    return config.data.name, config.data.path, config.data.binarise
 
 
 def _parser() -> "ArgumentParser":

@@ -161,7 +161,7 @@ def diagnose(
     energy = model.energy.to(device)
     held_out = data.held_out.x[torch.randperm(len(data.held_out.x), generator=choice)[: plan.chains]].to(device)
     start = torch.cat([held_out, energy.support.initial(tuple(held_out.shape), rng, like=held_out)])
-    summaries, regions = Summaries.of(data.train.x, rng=choice), regions_of(data.train.x)
+    summaries, regions = Summaries.of(data.train.x, rng=choice), regions_of(data.train.x, support=data.support)
 
     def summarise(x: Tensor, energies: Tensor) -> Tensor:
         return torch.cat([summaries(x, energies), regions.assign(x)[:, None].to(energies)], 1)

@@ -8,7 +8,7 @@ import torch
 
 from erg.data import Dataset, Scaling
 from erg.errors import UserError
-from erg.support import Box, Real, Support
+from erg.support import Binary, Box, Real, Support
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,19 @@ class Domain:
         support: Where one row lives.
         scaling: How a table was standardised.
         columns: What the columns of a table are called.
+        threshold: The grey level in [0, 1] above which pixels are 1, of a run on `Binary`.
     """
 
     shape: tuple[int, ...]
     support: Support
     scaling: Scaling | None = None
     columns: tuple[str, ...] | None = None
+    threshold: float | None = None
 
     @staticmethod
-    def of(data: Dataset) -> "Domain":
-        """The domain of a data set."""
-        return Domain(data.shape, data.support, data.scaling, data.columns)
+    def of(data: Dataset, *, threshold: float | None = None) -> "Domain":
+        """The domain of a data set that was loaded with this threshold."""
+        return Domain(data.shape, data.support, data.scaling, data.columns, threshold)
 
     @property
     def pictured(self) -> bool:
@@ -46,6 +48,7 @@ class Domain:
             "box": [support.low, support.high] if isinstance(support, Box) else None,
             "scaling": scaling and {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()},
             "columns": self.columns and list(self.columns),
+            "threshold": self.threshold,
         }
 
     @staticmethod
@@ -57,15 +60,17 @@ class Domain:
         """
         try:
             kind, scaling, columns = config["support"], config["scaling"], config["columns"]
-            if kind not in ("Real", "Box"):
+            if kind not in ("Real", "Box", "Binary"):
                 raise ValueError(f"rows on {kind}")
-            support: Support = Real() if kind == "Real" else Box(*config["box"])
+            support: Support = Box(*config["box"]) if kind == "Box" else Real() if kind == "Real" else Binary()
             return Domain(
                 tuple(int(size) for size in config["shape"]),
                 support,
                 scaling
                 and Scaling(*(torch.tensor(scaling[name], dtype=torch.float64) for name in ("mean", "scale"))),
                 columns and tuple(map(str, columns)),
+                # Runs on grey pixels do not mention it.
+                config.get("threshold"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(

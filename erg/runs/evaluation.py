@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from erg.data import in_grey
 from erg.errors import UserError
 from erg.evaluation.assess import assess
 from erg.evaluation.assessment import Assessment, with_goals
@@ -56,7 +57,8 @@ def _write(model: Model, judged: Assessment, drawn: torch.Tensor, rng: torch.Gen
     write_atomically(folder.scores, lambda file: np.savez(file, **energies))
     write_atomically(folder.samples / "samples.npy", lambda file: np.save(file, model.in_own_units(drawn).numpy()))
     if model.domain.pictured:
-        write_png(folder.samples / "final.png", grid(drawn[:SHOWN]))
+        write_png(folder.samples / "final.png", grid(in_grey(drawn[:SHOWN], model.domain.support)))
         start = model.energy.support.initial((CHAINS, *model.domain.shape), rng)
         chain = progression(model.kernel, model.energy, start, model.recipe.sampler.steps, rng)
-        write_png(folder.samples / "chain.png", grid(chain.flatten(0, 1), columns=chain.shape[1]))
+        frames = in_grey(chain.flatten(0, 1), model.domain.support)
+        write_png(folder.samples / "chain.png", grid(frames, columns=chain.shape[1]))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from erg.data import batches, load
+from erg.data import batches
 from erg.energies.energy import Energy
 from erg.errors import UserError
 from erg.evaluation.assessment import check_goals
@@ -26,6 +26,7 @@ from erg.runs.folder import RunFolder
 from erg.runs.model import (
     build_energy,
     build_optimizer,
+    check_support,
     export_model,
     sampling_kernel,
     tuned_settings,
@@ -83,7 +84,7 @@ class Experiment:
         use_threads(recipe)
         self.engine = Engine(recipe.device, recipe.precision, devices=recipe.devices)
         self.say = say if self.engine.rank == 0 else str
-        self.data = load(recipe.data.name, path=recipe.data.path, seed=recipe.seed)
+        self.data = recipe.load()
         if config is not None:
             recipe, config = self._fitted(recipe, config)
         recipe.check_rows(len(self.data.train), len(self.data.held_out))
@@ -91,6 +92,7 @@ class Experiment:
         check_goals(recipe.goals)
         _seed_everything(recipe.seed)
         self.energy: Energy = self.engine.energy(build_energy(recipe, self.data.shape, self.data.support))
+        check_support(self.energy, self.data)
         self.averaged = Averaged(self.energy, recipe.average)
         self._smooth = cast(Energy, self.averaged.energy)
         self.optimizer = build_optimizer(recipe, self.energy)
@@ -307,7 +309,9 @@ class Experiment:
         """Save and export; only between two updates, where the state is whole."""
         self._save()
         if self.engine.rank == 0:
-            export_model(self.folder, self._smooth, Domain.of(self.data), **self._steps)
+            export_model(
+                self.folder, self._smooth, Domain.of(self.data, threshold=self.recipe.data.binarise), **self._steps
+            )
 
     def _mark(self, status: str) -> None:
         """Say in run.json how things stand."""

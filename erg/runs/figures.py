@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from erg.data import in_grey
 from erg.energies.energy import Energy
 from erg.evaluation.assess import energies
 from erg.evaluation.coverage import class_kl, mean_confidence
@@ -21,7 +22,7 @@ def figures(
     samples to training rows in a classifier's features where there is one for this shape, and the
     kernel distance of the rows themselves elsewhere.
     """
-    others = shifted(held_out, rng)
+    others = shifted(held_out, rng, support=energy.support)
     sets = {"train": train, "held_out": held_out, "samples": samples, **others}
     scored = {name: energies(energy, rows) for name, rows in sets.items()}
     values = {f"energy/{name}": float(per_row.mean()) for name, per_row in scored.items()}
@@ -30,7 +31,8 @@ def figures(
     for name in others:
         values[f"auroc/{name}"] = auroc(scored["held_out"], scored[name]).value
     finite = samples[samples.flatten(1).isfinite().all(1)]
-    return values | _quality(finite.cpu(), train.cpu()), scored
+    samples, train = (in_grey(rows, energy.support).cpu() for rows in (finite, train))
+    return values | _quality(samples, train), scored
 
 
 def _quality(samples: Tensor, train: Tensor) -> dict[str, float]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from erg.data import Dataset, load
+from erg.data import Dataset
 from erg.energies.energy import Energy
 from erg.energies.neural import Neural
 from erg.errors import UserError
@@ -23,7 +23,7 @@ from erg.runs.folder import RunFolder
 from erg.runs.recipe import Recipe
 from erg.samplers.chain import sample
 from erg.samplers.schedules import with_setting
-from erg.support import Support
+from erg.support import Binary, Support
 from erg.training.checkpoint import Checkpoints
 from erg.training.export import export_energy, load_energy, load_weights
 from erg.training.scaling import scaled
@@ -78,8 +78,7 @@ class Model:
         Raises:
             UserError: If they are gone, or of another shape by now.
         """
-        settings = self.recipe.data
-        data = load(settings.name, path=settings.path, seed=self.recipe.seed)
+        data = self.recipe.load()
         if data.shape != self.domain.shape:
             raise UserError(
                 f"This run scores events of shape {self.domain.shape}, but its data now have shape {data.shape}; "
@@ -109,6 +108,21 @@ def build_energy(recipe: Recipe, shape: tuple[int, ...], support: Support) -> En
     except (ValueError, TypeError) as error:
         raise UserError(f"The network of recipe {recipe.name} does not fit these data: {error}") from error
     return network if isinstance(network, Energy) else Neural(network, support=support)
+
+
+def check_support(energy: Energy, data: Dataset) -> None:
+    """Refuse data outside of the set on which the energy is defined.
+
+    Raises:
+        UserError: If so.
+    """
+    outside = sum(int((~energy.support.contains(split.x)).sum()) for split in (data.train, data.held_out))
+    if outside:
+        bits = isinstance(energy.support, Binary) and not isinstance(data.support, Binary)
+        raise UserError(
+            f"This recipe's energy lives on {energy.support}, but {outside} rows of {data.name} do not; "
+            + ("set data.binarise=0.5." if bits else "choose another network or other data.")
+        )
 
 
 def build_optimizer(recipe: Recipe, energy: Energy) -> torch.optim.Optimizer:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from torch import nn
 from torch.optim import Optimizer
 
+from erg.data import Dataset, load
 from erg.errors import UserError
 from erg.roles import Kernel, Objective
 from erg.samplers.schedules import Schedule
@@ -30,12 +31,26 @@ class DataSettings:
         path: Another set: a folder of images, IDX, .npy, .npz or .csv.
         noise: Standard deviation of Gaussian noise on training data, in units of x.
         dequantise: Add uniform noise of one grey level.
+        binarise: Make pixels 1 above this grey level in [0, 1], 0.5 for digits, and 0 elsewhere: training and
+            held-out rows, and whatever the run scores later.
     """
 
     name: str | None = None
     path: str | None = None
     noise: float = 0.0
     dequantise: bool = False
+    binarise: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.binarise is None:
+            return
+        if not 0 <= self.binarise < 1:
+            raise UserError(f"data.binarise is a grey level in [0, 1), 0.5 for digits, but got {self.binarise}.")
+        if self.noise or self.dequantise:
+            raise UserError(
+                "Binary pixels take no noise, but this recipe has data.binarise together with "
+                f"{'data.noise' if self.noise else 'data.dequantise'}; leave one of them out."
+            )
 
 
 @dataclass
@@ -160,6 +175,15 @@ class Recipe:
             raise UserError(f"clip_gradients is positive or null, but this recipe has {self.clip_gradients}.")
         if not 0 <= self.average < 1:
             raise UserError(f"average is a decay in [0, 1), but this recipe has average={self.average}.")
+
+    def load(self) -> Dataset:
+        """Its data.
+
+        Raises:
+            UserError: If they are missing or unfit.
+        """
+        settings = self.data
+        return load(settings.name, path=settings.path, seed=self.seed, binarise=settings.binarise)
 
     def check_rows(self, train: int, held_out: int) -> None:
         """Refuse data of fewer rows than a batch, as when they were changed under a run, or than an evaluation needs.

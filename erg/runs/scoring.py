@@ -5,7 +5,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from erg.data import load
 from erg.evaluation.assess import energies
 from erg.runs.model import Model
 
@@ -28,5 +27,4 @@ def _held_out(model: Model) -> Tensor:
         with np.load(model.folder.scores, allow_pickle=False) as scores:
             if "held_out" in scores:
                 return torch.from_numpy(scores["held_out"]).float()
-    settings = model.recipe.data
-    return energies(model.energy, load(settings.name, path=settings.path, seed=model.recipe.seed).held_out.x)
+    return energies(model.energy, model.recipe.load().held_out.x)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erg.data import Dataset
+from erg.data import Dataset, in_grey
 from erg.energies.energy import Energy
 from erg.evaluation.assess import device_of
 from erg.roles import Kernel
@@ -70,8 +70,10 @@ class Validation:
         for name, per_row in energies.items():
             tracker.histogram(step, f"energies/{name}", per_row)
         if Domain.of(self.data).pictured:
-            tracker.images(step, "samples", samples[:SHOWN])
-            tracker.strip(step, "chain", progression(kernel, energy, start[:4], self.steps, rng))
+            support = self.data.support
+            tracker.images(step, "samples", in_grey(samples[:SHOWN], support))
+            chains = progression(kernel, energy, start[:4], self.steps, rng)
+            tracker.strip(step, "chain", in_grey(chains, support))
         return self._judge(values["quality"])
 
     def _judge(self, quality: float) -> bool:
