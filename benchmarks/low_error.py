@@ -1,6 +1,6 @@
 """Gradients until the second moments are right: python -m benchmarks.low_error TARGET SAMPLER.
 
-128 chains, on the banana 2,048 and on the Brownian motion 1,024, are tuned and moved to the target by `warmup` and a
+128 chains, more where the median of so few is uncertain, are tuned and moved to the target by `warmup` and a
 burn-in, both counted apart. Then each chain averages the squares of what it sees; its error is
 (average - truth)^2 / Var, averaged over entries or of the worst entry. The figure of a row is the number of gradients
 of one chain after which the median chain stays below 0.01. That is the definition of the published figures. A row is
@@ -25,8 +25,8 @@ from erg.samplers import Compiled, chain, mams, mclmc, nuts, sample, underdamped
 
 RESULTS = Path("docs/results/low_error")
 # The average over the banana's two entries differs so much from chain to chain that the median of 128 has a standard
-# error of 20 %, and 7 to 10 % on the Brownian motion.
-CHAINS = {"banana": 2_048, "brownian": 1_024}
+# error of 20 %, with two modes, too, and 7 to 10 % elsewhere.
+CHAINS = {"banana": 2_048, "brownian": 1_024, "two-modes": 1_024, "rosenbrock": 512, "funnel": 256}
 OTHERS = 128
 # Errors kept of a run: of all chains at each record.
 KEPT = 20_000 * OTHERS
@@ -63,7 +63,7 @@ WARMUP = {"nuts": 300, "mams": 2_000, "mclmc": 4_000, "underdamped": 4_000}
 BURN_IN = {"nuts": 100, "mams": 500, "mclmc": 500, "underdamped": 500}
 FACTOR = 1.3
 # The published runs, too, tune for more than the usual acceptance where places are narrow.
-ACCEPTANCE = {("banana", "nuts"): 0.95, ("funnel", "nuts"): 0.99}
+ACCEPTANCE = {("banana", "nuts"): 0.95, ("funnel", "nuts"): 0.9}
 
 
 class Trace(NamedTuple):
