@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from erg.draws import Rng
@@ -155,6 +155,64 @@ class Conditionals(Protocol):
 
     def sample_visible(self, h: Any, rng: Any = None) -> Any:
         """One draw of the visible variables for each row of `h`."""
+        ...
+
+
+@runtime_checkable
+class TwoLayers(Conditionals, Protocol):
+    """An energy of a visible layer, of which the hidden layer has an energy of the same Z in closed form, too."""
+
+    shape: tuple[int, ...]
+
+    def of_hidden(self) -> Any:
+        """The energy of the hidden layer, with its own `support` and `shape`."""
+        ...
+
+
+@runtime_checkable
+class Centring(Protocol):
+    """A machine of two layers whose biases are those at offsets, see `erg.objectives.Centred`."""
+
+    visible_offset: Tensor
+    hidden_offset: Tensor
+
+    def hidden_mean(self, x: Any) -> Any:
+        """The expected hidden states of each row."""
+        ...
+
+    def recentre(self, visible: Any, hidden: Any) -> None:
+        """Move the offsets, and no energy."""
+        ...
+
+
+class Group(NamedTuple):
+    """Sites that can be drawn from one look at all the others.
+
+    Attributes:
+        sites: Their places among the flattened sites.
+        couplings: Between these sites, which are drawn one after the other; None where there are none, and all are
+            drawn at once.
+    """
+
+    sites: Int[Tensor, " sites"]
+    couplings: Float[Tensor, "sites sites"] | None
+
+
+@runtime_checkable
+class LocalFields(Protocol):
+    r"""A discrete energy :math:`E(x) = -x_i f_i(x_{\setminus i}) + \dots`, linear in each site given the others.
+
+    The site's law given the others follows from the local field f alone: the higher of two values gains its field times
+    their difference, and categories have their fields as logits.
+    """
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All sites, each in one group."""
+        ...
+
+    def local_field(self, x: Float[Tensor, "sites *values batch"], sites: Int[Tensor, " chosen"]) -> Tensor:
+        """The fields of some sites, (chosen, *values, batch); rows of chains are the last axis here, sites the first."""
         ...
 
 

@@ -17,9 +17,9 @@ from erg.energies.algebra import Clamped
 from erg.energies.energy import Energy, as_energy, check_energies
 from erg.estimate import Estimate
 from erg.evaluation.quadrature import Bounds, integrated
-from erg.roles import EnergyLike
+from erg.roles import EnergyLike, TwoLayers
 from erg.samplers.chain import sampling
-from erg.support import Binary, Box, OneHot, Real, Spin
+from erg.support import Binary, Box, OneHot, Real, Spin, Support
 
 _CHUNK = 2**14
 
@@ -31,8 +31,9 @@ def log_partition(
 
     Args:
         energy: Its support decides: `Binary`, `Spin` and `OneHot` are enumerated, up to 2^24 states, in chunks;
-            `Real` and `Box` are integrated, up to three dimensions, in float64. States are of the dtype and on the
-            device of the energy's parameters if it has any.
+            `Real` and `Box` are integrated, up to three dimensions, in float64. Of two layers, as those of an RBM,
+            the one with fewer states is visited. States are of the dtype and on the device of the energy's
+            parameters if it has any.
         event: The shape of one state.
         tolerance: Of the quadrature, in nats. Its error is the change at the last refinement.
         bounds: Where the quadrature looks; found when left out.
@@ -48,7 +49,7 @@ def log_partition(
         >>> log_partition(Independent.uniform((2, 3), Spin()), (2, 3)).value / math.log(2)
         6.0
     """
-    energy, event = as_energy(energy), rows.shape(event, of="log_partition()")
+    energy, event = _smaller(as_energy(energy), rows.shape(event, of="log_partition()"))
     support = energy.support
     if any(isinstance(part, Clamped) for part in energy.modules()):
         raise ValueError(
@@ -125,6 +126,25 @@ def bits_per_dimension(
     volume = dimensions * math.log((support.high - support.low) / levels)
     unit = dimensions * math.log(2)
     return Estimate(-(log_likelihood.value + volume) / unit, log_likelihood.standard_error / unit)
+
+
+def _smaller(energy: Energy, event: tuple[int, ...]) -> tuple[Energy, tuple[int, ...]]:
+    """The energy of the layer with fewer states, of two layers with the same Z."""
+    if not isinstance(energy, TwoLayers) or energy.shape != event:
+        return energy, event
+    other = energy.of_hidden()
+    return (
+        (other, other.shape)
+        if _states(other.support, other.shape) < _states(energy.support, event)
+        else (energy, event)
+    )
+
+
+def _states(support: Support, event: tuple[int, ...]) -> float:
+    """The log of how many there are."""
+    if isinstance(support, OneHot):
+        return math.prod(event[:-1]) * math.log(event[-1])
+    return math.prod(event) * math.log(2) if isinstance(support, Binary | Spin) else math.inf
 
 
 def _score(energy: Energy) -> Callable[[Tensor], Tensor]:

@@ -1,7 +1,8 @@
 """Objectives compare data with the model."""
 
+from erg.objectives.centred import Centred
 from erg.objectives.combined import Conditional, Weighted
 from erg.objectives.likelihood import MaximumLikelihood, Phases
 from erg.objectives.penalties import Gradient, Magnitude
 
-__all__ = ["Conditional", "Gradient", "Magnitude", "MaximumLikelihood", "Phases", "Weighted"]
+__all__ = ["Centred", "Conditional", "Gradient", "Magnitude", "MaximumLikelihood", "Phases", "Weighted"]

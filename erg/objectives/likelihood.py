@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erg.draws import Rng
-from erg.energies.energy import as_energy, check_energies
+from erg.energies.energy import Energy, as_energy, check_energies
 from erg.energies.repeated import repeated
 from erg.objectives.penalties import Penalties, penalise
 from erg.roles import EnergyLike, Loss, Negatives, Objective
@@ -52,15 +52,26 @@ class MaximumLikelihood(Objective):
         Raises:
             TypeError: If the batch is not one floating tensor, as that of a loader of pairs.
         """
+        energy = as_energy(energy)
+        return self.compare(energy, batch, self.draw(energy, batch, rng))
+
+    def draw(self, energy: EnergyLike, batch: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
+        """The negatives that a batch is held against.
+
+        Raises:
+            TypeError: If the batch is not one floating tensor, as that of a loader of pairs.
+        """
         if not isinstance(batch, Tensor) or not batch.is_floating_point():
             got = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
             raise TypeError(
                 f"MaximumLikelihood compares floating rows (batch, *event), but got {got}; take x out of a loader's "
                 "pairs, convert integers, or give (x, y) to Conditional."
             )
-        energy = as_energy(energy)
-        model = self.negatives(energy, batch, rng).detach()
-        of_model = repeated(as_energy(energy), len(model) // len(batch), event=batch.ndim - 1)
+        return self.negatives(energy, batch, rng).detach()
+
+    def compare(self, energy: Energy, batch: Float[Tensor, "batch *event"], model: Tensor) -> Loss:
+        """The loss of a batch and the negatives that were drawn for it."""
+        of_model = repeated(energy, len(model) // len(batch), event=batch.ndim - 1)
         phases = Phases(batch, model, check_energies(energy(batch), batch), check_energies(of_model(model), model))
         data_mean, model_mean = phases.energy_data.mean(), phases.energy_model.mean()
         penalty, penalty_terms = penalise(self.penalties, energy, phases)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from erg.roles import Centring
+
 
 class Averaged:
     """A copy of an energy whose parameters follow those of the original slowly.
@@ -51,6 +53,10 @@ class Averaged:
         """Take one step towards the energy as it is now; call it after each optimiser step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for own, source in zip(self.energy.modules(), self._source.modules(), strict=True):
+            if isinstance(own, Centring) and isinstance(source, Centring):
+                # Biases can be averaged at common offsets only.
+                own.recentre(source.visible_offset, source.hidden_offset)
         parameters = [parameter.detach() for parameter in self.energy.parameters()]
         if parameters:
             torch._foreach_lerp_(parameters, [target.detach() for target in self._source.parameters()], 1 - decay)

@@ -22,7 +22,8 @@ def export_energy(path: Path | str, energy: nn.Module, config: Mapping[str, Any]
 
     Args:
         path: Ends with ``.safetensors``.
-        energy: Whose parameters and buffers are written, as float32 or whatever they are.
+        energy: Whose parameters and buffers are written, as float32 or whatever they are; or its `exported_state`, if
+            it has a standard form of its own.
         config: Plain data from which `load_energy` rebuilds the energy.
 
     Raises:
@@ -34,7 +35,7 @@ def export_energy(path: Path | str, energy: nn.Module, config: Mapping[str, Any]
     kept: dict[tuple[Any, ...], str] = {}
     tensors: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
-    for name, tensor in energy.state_dict().items():
+    for name, tensor in _shared(energy).items():
         first = kept.setdefault(_place(tensor, name), name)
         if first == name:
             tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -92,6 +93,11 @@ def load_weights(energy: nn.Module, weights: Mapping[str, Tensor], path: Path, *
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} does not fit the energy of its run ({reason}); {advice}.") from error
+
+
+def _shared(energy: nn.Module) -> Mapping[str, Tensor]:
+    exported: Mapping[str, Tensor] = getattr(energy, "exported_state", energy.state_dict)()
+    return exported
 
 
 def _place(tensor: Tensor, name: str) -> tuple[Any, ...]:

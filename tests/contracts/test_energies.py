@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import erg.energies
 from erg import draws
 from erg.energies import (
+    RBM,
     Clamped,
     Counted,
     DoubleWell,
@@ -69,13 +70,14 @@ CASES: dict[str, Callable[[], Energy]] = {
     "Mixture": lambda: Mixture([network(), network()], torch.tensor([0.3, 1.2])),
     "MuellerBrown": lambda: MuellerBrown(),
     "Neural": lambda: Neural(network()),
+    "RBM": lambda: RBM(2, 3, scale=1.0),
     "Path": lambda: Path(Gaussian.standard(2), network())(0.3),
     "Rings": lambda: Rings((0.5, 1.5), width=0.3),
     "Rosenbrock": lambda: Rosenbrock(2),
     "WeightedSum": lambda: WeightedSum([network(), Gaussian.standard(2)], [0.7, nn.Parameter(torch.tensor(-0.4))]),
 }
-# Without curvature or on discrete states: tests/exact/test_independent.py.
-FLAT = {"Independent", "Uniform"}
+# Without curvature or on discrete states: tests/exact/test_independent.py, test_restricted.py.
+FLAT = {"Decoupled", "Independent", "Uniform"}
 every_energy = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES.items()])
 
 
@@ -84,7 +86,8 @@ def states(dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def test_every_public_class_has_a_case() -> None:
-    public = {name for name in erg.energies.__all__ if isinstance(getattr(erg.energies, name), type)}
+    found = {name: getattr(erg.energies, name) for name in erg.energies.__all__}
+    public = {name for name, what in found.items() if isinstance(what, type) and issubclass(what, Energy | Path)}
     assert public - {"Energy"} == set(CASES) | FLAT
 
 
@@ -151,7 +154,10 @@ class TestEveryEnergy:
         assert evaluated.gradient.shape == x.shape
 
     def test_lives_somewhere(self, make: Callable[[], Energy]) -> None:
-        assert make().support.contains(states()).all()
+        support = make().support
+        x = support.initial((ROWS, 2), torch.Generator().manual_seed(3))
+        assert support.contains(x).all()
+        assert make()(x).isfinite().all()
 
 
 def column(x: Tensor, *condition: Tensor) -> Tensor:
