@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from erg.runs.model import Model
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PATIENCE = 60.0
 KERNELS = ("own", "hmc", "mala", "mams", "nuts")
 
 
@@ -44,7 +45,8 @@ def run(arguments: list[str]) -> int:
     if chosen.device not in DEVICES:
         raise UserError(f"--device is one of {', '.join(DEVICES)}, but got {chosen.device!r}.")
     from erg.report import write_report
-    from erg.runs.diagnosis import Plan, check_plan, with_kernel
+    from erg.runs.diagnosis import Plan, check_plan
+    from erg.runs.exact import check_kernel, with_kernel
     from erg.runs.findings import to_json, verdict, write
     from erg.runs.model import open_model
 
@@ -52,11 +54,14 @@ def run(arguments: list[str]) -> int:
     device = _device(chosen.device)
     best, other = chosen.checkpoint == "best", None if chosen.kernel == "own" else chosen.kernel
     model = open_model(chosen.run, trust=chosen.trust, best=best)
+    if other:
+        check_kernel(model, other)
     data = model.data()
     plan = Plan.of(model, data, chains=chosen.chains, steps=chosen.steps)
     if plan.chains < chosen.chains:
         print(f"There are {plan.chains} held-out rows to start at: as many chains are run from each start.")
     if other:
+        _warn(model, data, other, plan, device)
         model = with_kernel(model, data, other, plan, seed=chosen.seed, device=device)
     found = _carry_out(model, data, plan, seed=chosen.seed, device=device)
     sentence = verdict(found, kernel=model.kernel, sampler_steps=model.recipe.sampler.steps, other=other)
@@ -67,6 +72,17 @@ def run(arguments: list[str]) -> int:
         print(f"This is about the best checkpoint, kept in {model.folder.path}; the report shows the last.")
     print(f"{sentence}\nReport: {write_report(chosen.run)}")
     return 0
+
+
+def _warn(model: "Model", data: Any, other: str, plan: "Plan", device: "torch.device") -> None:
+    """Say how long another kernel will take, if that is long, before it begins."""
+    from erg.report.numbers import duration
+    from erg.runs.exact import expected_seconds
+
+    seconds = expected_seconds(model, data, other, plan, device=device)
+    if seconds > PATIENCE:
+        less = "--chains or --steps" if other == "mala" else "--chains, --steps or --kernel mala"
+        print(f"--kernel {other} will take about {duration(seconds)} here; {less} may shorten that.", flush=True)
 
 
 def _device(name: str) -> "torch.device":

@@ -1,7 +1,7 @@
 """Diagnose a run: long chains of its own kernel, from held-out rows and from noise, and whether they meet."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ from erg.evaluation.regions import regions_of
 from erg.evaluation.traces import Summaries, trace
 from erg.roles import Kernel
 from erg.runs.model import Model
-from erg.samplers import Compiled, Parallel, hmc, mala, mams, nuts, warmup
+from erg.samplers import Compiled, Parallel
 from erg.samplers.chain import sampling
 from erg.samplers.composition import without
 
@@ -28,8 +28,6 @@ STEPS = 2_000
 TIMES = 10
 KEPT = 400
 PROBED = 4
-EXACT: dict[str, Kernel] = {"hmc": hmc(0.1, 8), "mala": mala(0.01), "mams": mams(), "nuts": nuts(0.1)}
-TUNING = 500
 
 
 @dataclass(frozen=True)
@@ -81,28 +79,6 @@ def check_plan(chains: int, steps: int | None) -> None:
             f"A diagnosis needs --chains of at least {LEAST_CHAINS} and --steps of at least {LEAST_STEPS}, but got "
             f"--chains {chains}" + ("." if steps is None else f" and --steps {steps}.")
         )
-
-
-def with_kernel(model: Model, data: Dataset, name: str, plan: Plan, *, seed: int, device: torch.device) -> Model:
-    """The model with another kernel, tuned to its energy by chains from held-out rows.
-
-    Args:
-        model: Whose energy; it is moved to `device`.
-        data: Its own.
-        name: One of `EXACT`.
-        plan: How many chains tune it.
-        seed: Of these chains.
-        device: Where they run.
-
-    Raises:
-        UserError: If it does not move on this energy.
-    """
-    rng, energy = torch.Generator(device).manual_seed(seed), model.energy.to(device)
-    try:
-        kernel = warmup(EXACT[name], energy, data.held_out.x[: plan.chains].to(device), TUNING, rng)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"--kernel {name} cannot be tuned to this energy: {error}") from error
-    return replace(model, kernel=kernel)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from erg.estimate import Estimate
 from erg.evaluation.meeting import meeting
 from erg.evaluation.regions import regions_of
 from erg.report import write_report
-from erg.runs import diagnosis
-from erg.runs.diagnosis import EXACT, Diagnosis, Plan
+from erg.runs import diagnosis, exact
+from erg.runs.diagnosis import Diagnosis, Plan
+from erg.runs.exact import EXACT, TUNING, check_kernel, expected_seconds
 from erg.runs.findings import law, verdict
+from erg.runs.model import open_model
 from erg.samplers import (
     AutomaticCycles,
     BlockGibbs,
@@ -40,7 +43,7 @@ from erg.samplers import (
     ula,
 )
 from erg.samplers.schedules import Constant
-from erg.support import Binary
+from erg.support import Binary, Box
 from erg.training.checkpoint import Checkpoints
 from tests.contracts import diagnosed
 from tests.contracts.commands import contents, erg, refusal
@@ -217,7 +220,53 @@ def test_a_kernel_that_cannot_be_tuned_is_refused_in_one_line(wide, monkeypatch)
     before = contents(wide)
     line = refusal("diagnose", wide, "--trust", "--kernel", "nuts")
     assert "--kernel nuts cannot be tuned to this energy: Unadjusted(Langevin) makes every move" in line
+    assert line.endswith(". Choose another --kernel, or leave it out for the run's own.\n")
     assert contents(wide) == before
+
+
+@pytest.mark.parametrize(
+    ("support", "kernel", "advice"),
+    [(Box(-1.0, 1.0), "mams", "choose one of hmc, mala, nuts, or leave it out"), (Binary(), "nuts", "leave it out")],
+)
+def test_a_kernel_that_does_not_move_there_is_refused_before_the_data_are_loaded(
+    wide, monkeypatch, support, kernel, advice
+):
+    elsewhere = replace(open_model(wide, trust=True), energy=Neural(lambda x: x.square().sum(1), support=support))
+    check_kernel(open_model(wide, trust=True), kernel)
+    monkeypatch.setattr("erg.runs.model.open_model", lambda *_, **__: elsewhere)
+    monkeypatch.setattr("erg.runs.model.Model.data", lambda _: pytest.fail("the data were loaded"))
+    line = refusal("diagnose", wide, "--trust", "--kernel", kernel)
+    assert line == (
+        f"erg: --kernel {kernel} does not move on {support} in shape (2,), as the rows of this run are; {advice} for "
+        "the run's own.\n"
+    )
+
+
+def test_what_another_kernel_will_cost_is_told_before_it_begins_if_it_is_much(wide, tmp_path, monkeypatch):
+    monkeypatch.setattr("erg.report.write_report", lambda path: path)
+    run, told = shutil.copytree(wide, tmp_path / "run"), "--kernel mala will take about"
+    asked = ("diagnose", run, "--trust", "--chains", 8, "--steps", 40, "--kernel", "mala")
+    assert told not in erg(*asked).out
+    monkeypatch.setattr("erg.cli.diagnose.PATIENCE", 0.0)
+    monkeypatch.setattr(exact, "_seconds", lambda energy, x: 30.0)
+    out = erg(*asked).out
+    assert out.startswith(f"{told} 4 h 30 min here; --chains or --steps may shorten that.\n")
+    assert out.index(told) < out.index("Running")
+
+
+def test_the_cost_of_another_kernel_counts_its_gradients(wide, monkeypatch):
+    monkeypatch.setattr(exact, "_seconds", lambda energy, x: float(len(x)))
+    model, plan = open_model(wide, trust=True), Plan(16, 200, 1)
+    scale = torch.tensor([1.0, 0.01])
+    narrow = replace(model, energy=Neural(lambda x: (x / scale).square().sum(1) / 2))
+    unit = TUNING * 16 + 200 * 32
+
+    def gradients(name, model=model):
+        return expected_seconds(model, model.data(), name, plan, device=torch.device("cpu")) / unit
+
+    assert (gradients("mala"), gradients("hmc")) == (1, 8)
+    assert 1 <= gradients("nuts") < 32, "a normal law is crossed in a few leaves"
+    assert 60 < gradients("nuts", narrow) < 1024, "a hundred times narrower than long"
 
 
 def test_the_diagnosis_of_the_best_checkpoint_is_kept_apart(wide, tmp_path):
