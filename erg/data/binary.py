@@ -19,6 +19,7 @@ def binarise(x: Float[Tensor, "*batch"], threshold: float) -> Float[Tensor, "*ba
     """Images in [-1, 1] as 1 where the grey level (x + 1) / 2 is above the threshold, and 0 elsewhere.
 
     Example:
+        >>> import torch
         >>> binarise(torch.tensor([-1.0, 0.0, 0.1, 1.0]), 0.5)
         tensor([0., 0., 1., 1.])
     """
@@ -41,6 +42,7 @@ def in_grey(x: Float[Tensor, "*batch"], support: Support) -> Float[Tensor, "*bat
     """Images as pictures and classifiers take them, in [-1, 1]: bits are black and white, others stay.
 
     Example:
+        >>> import torch
         >>> in_grey(torch.tensor([0.0, 1.0]), Binary())
         tensor([-1.,  1.])
     """

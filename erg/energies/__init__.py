@@ -6,12 +6,15 @@ from erg.energies.counted import Counted
 from erg.energies.energy import Energy, as_energy, evaluate, evaluate_energy
 from erg.energies.gaussian import Gaussian, GaussianMixture
 from erg.energies.graphs import Graph, Lattice
+from erg.energies.hopfield import ContinuousMemory, DenseMemory, Hopfield
 from erg.energies.independent import Independent, Uniform
 from erg.energies.ising import Ising
 from erg.energies.landscapes import DoubleWell, Funnel, MuellerBrown, Rings, Rosenbrock
 from erg.energies.neural import Neural
 from erg.energies.potts import Potts
 from erg.energies.restricted import RBM, Decoupled, Standard
+from erg.energies.separations import Exponential, Polynomial, Rectified, Separation
+from erg.energies.trajectory import Trajectory
 from erg.energies.units import Bits, Categories, Spins, Units
 from erg.energies.watched import Watched
 
@@ -21,15 +24,19 @@ __all__ = [
     "BoltzmannMachine",
     "Categories",
     "Clamped",
+    "ContinuousMemory",
     "Counted",
     "Decoupled",
+    "DenseMemory",
     "DoubleWell",
     "Energy",
+    "Exponential",
     "Funnel",
     "Gaussian",
     "GaussianMixture",
     "Given",
     "Graph",
+    "Hopfield",
     "Independent",
     "Ising",
     "Lattice",
@@ -37,11 +44,15 @@ __all__ = [
     "MuellerBrown",
     "Neural",
     "Path",
+    "Polynomial",
     "Potts",
+    "Rectified",
     "Rings",
     "Rosenbrock",
+    "Separation",
     "Spins",
     "Standard",
+    "Trajectory",
     "Uniform",
     "Units",
     "Watched",
