@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PATIENCE = 60.0
+LEGEND = (
+    "Hardly move: chains that stray less than a tenth of the width of all chains in the second half of the steps.\n"
+    "Not finite: how many chains came to values that are not; they are left out of all else."
+)
 KERNELS = ("own", "hmc", "mala", "mams", "nuts")
 
 
@@ -125,7 +129,9 @@ def _show(record: dict[str, Any]) -> None:
          _share(group["still"]["value"]), str(group["lost"] or "none")]
         for start, group in record["energy"].items()
     ]  # fmt: skip
-    print(aligned(["energy of chains\n(nats)", "\nstart", "\nend", "\ndrift", "\nstill", "\nlost"], energies))
+    titles = ["energy of chains\n(nats)", "\nstart", "\nend", "\ndrift", "hardly\nmove", "not\nfinite"]
+    print(aligned(titles, energies))
+    print(LEGEND)
     rows = [
         [name, _signed(row["location"]), _signed(row["width"]), "yes" if row["apart"] else "no",
          *(_short(row[figure]) for figure in ("rhat", "bulk", "tail"))]

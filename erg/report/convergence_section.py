@@ -17,6 +17,11 @@ from erg.report.traces import Chains, Memory, memories, traces
 ENERGY = "energy"
 _MARKS = {"good": "✓", "bad": "✕", "open": "•"}
 _LOST = "there is no verdict on convergence"
+_TERMS = {
+    "Hardly move": "Chains that hardly move stray less than a tenth of the width of all chains in the second half of "
+    "the steps.",
+    "Not finite": "Chains that are not finite came to values that are not, and are left out of all else.",
+}
 _MEANING = (
     "Differences are those of the chains’ means, and of their mean distances from the median, in standard "
     "deviations. R-hat compares the chains with each other: 1 when each has seen what all have seen, "
@@ -53,9 +58,11 @@ def convergence_section(run: Run) -> str:
     )
     rows = record.get("summaries")
     rows = {str(name): row for name, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
-    return section(
-        "convergence", "Convergence", sentence, facts(_facts(record)), _panels(run, rows), _table(rows)
-    )  # fmt: skip
+    told = _facts(record)
+    names = " ".join(name for name, _ in told)
+    terms = " ".join(meaning for term, meaning in _TERMS.items() if f"{term}, from" in names)
+    note = f"<p class=note>{terms}</p>" if terms else ""
+    return section("convergence", "Convergence", sentence, facts(told), note, _panels(run, rows), _table(rows))
 
 
 def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
@@ -74,7 +81,7 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
             if still is not None and math.isfinite(still):
                 told.append((f"Hardly move, from {start}", f"{number(100 * still, 2)} %"))
             if group.get("lost"):
-                told.append((f"Lost, from {start}", text(group["lost"])))
+                told.append((f"Not finite, from {start}", text(group["lost"])))
     jumps = record.get("jumps")
     if isinstance(jumps, dict) and _estimate(jumps):
         told.append((f"Jumps between {jumps.get('between', 'regions')}", f"{_estimate(jumps)} a chain"))

@@ -329,6 +329,24 @@ def test_the_report_shows_verdict_traces_and_figures(wide, wells):
     assert len(ids) == len(set(ids)) and '<b class="bad">apart</b>' in markup
 
 
+def test_shares_and_counts_of_chains_are_explained_where_they_are_shown(wide, tmp_path, capsys):
+    moves = "less than a tenth of the width of all chains in the second half of the steps."
+    assert f"\nHardly move: chains that stray {moves}\n" in said(wide)
+    assert "\nNot finite: how many chains came to values that are not; they are left out of all else.\n" in said(wide)
+    told = page(wide)
+    assert "Hardly move, from data" in told and f"Chains that hardly move stray {moves}" in told
+    assert "Not finite" not in told and "Chains that are not finite" not in told, "there are none"
+    run = shutil.copytree(wide, tmp_path / "run")
+    found = record(run)
+    found["energy"]["noise"]["lost"] = 7
+    (run / "diagnosis.json").write_text(json.dumps(found))
+    told = page(run)
+    assert re.search(r"Not finite, from noise\s+7", told)
+    assert "Chains that are not finite came to values that are not, and are left out of all else." in told
+    diagnose._show(found)
+    assert re.search(r"from noise .* 7\n", capsys.readouterr().out)
+
+
 def test_a_report_without_a_diagnosis_does_not_speak_of_it(wide, tmp_path):
     run = shutil.copytree(wide, tmp_path / "run")
     for name in ("diagnosis.json", "diagnosis.npz"):
