@@ -278,6 +278,9 @@ class Path:
         self.reference = as_energy(reference)
         self.energy = as_energy(energy)
 
+    def __repr__(self) -> str:
+        return f"Path({type(self.reference).__name__}, {type(self.energy).__name__})"
+
     def __call__(self, beta: float | Float[Tensor, "*batch"]) -> WeightedSum:
         """The energy at `beta` in [0, 1], a number or one per chain."""
         inside = bool(((beta >= 0) & (beta <= 1)).all()) if isinstance(beta, Tensor) else 0 <= beta <= 1

@@ -58,6 +58,9 @@ class ImportanceSamples(NamedTuple):
     acceptance: Float[Tensor, " between"]
     biased: bool
 
+    def __repr__(self) -> str:
+        return weights.described(ImportanceSamples, self.log_z, self.log_weights, biased=self.biased)
+
     @property
     def effective_sample_size(self) -> float:
         """How many chains with equal weights these are worth. Below a few dozen the error is not to be trusted."""

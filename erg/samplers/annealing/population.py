@@ -56,6 +56,9 @@ class Population(NamedTuple):
     acceptance: Float[Tensor, " between"]
     biased: bool
 
+    def __repr__(self) -> str:
+        return weights.described(Population, self.log_z, self.log_weights, biased=self.biased)
+
     @property
     def effective_sample_size(self) -> float:
         """How many states with equal weights these are worth, not counting that some have the same ancestor."""

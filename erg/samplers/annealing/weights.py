@@ -62,6 +62,13 @@ def stretch(degrees: float) -> float:
     return float(stdtrit(max(degrees, 1.0), 0.975)) / 1.959964
 
 
+def described(of: type, log_z: Estimate, log_weights: Float[Tensor, " n"], *, biased: bool) -> str:
+    """An estimate with its chains in one line, without their states."""
+    worth = effective_sample_size(log_weights).item()
+    told = f"{len(log_weights)} chains, log_z={log_z}, effective_sample_size={worth:.4g}"
+    return f"{of.__name__}({told}, biased)" if biased else f"{of.__name__}({told})"
+
+
 def _stretch(weights: Tensor) -> float:
     n = len(weights)
     centred = weights - weights.mean()
