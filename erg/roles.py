@@ -147,7 +147,11 @@ class Reference(Protocol):
 
 @runtime_checkable
 class Conditionals(Protocol):
-    r"""An energy :math:`E(x) = -\log \sum_h e^{-E(x, h)}` that can draw h given x, and x given h, exactly."""
+    r"""An energy :math:`E(x) = -\log \sum_h e^{-E(x, h)}` that can draw h given x, and x given h, exactly.
+
+    Entries of x (sites, on `OneHot`) are independent given h: where some are held by `clamp`, the others keep their
+    conditionals.
+    """
 
     def sample_hidden(self, x: Any, rng: Any = None) -> Any:
         """One draw of the hidden variables for each row of `x`."""
@@ -202,8 +206,8 @@ class Group(NamedTuple):
 class LocalFields(Protocol):
     r"""A discrete energy :math:`E(x) = -x_i f_i(x_{\setminus i}) + \dots`, linear in each site given the others.
 
-    The site's law given the others follows from the local field f alone: the higher of two values gains its field times
-    their difference, and categories have their fields as logits.
+    The site's law given the others follows from the local field f alone: the higher of two values gains its field
+    times their difference, and categories have their fields as logits.
     """
 
     @property
@@ -212,7 +216,7 @@ class LocalFields(Protocol):
         ...
 
     def local_field(self, x: Float[Tensor, "sites *values batch"], sites: Int[Tensor, " chosen"]) -> Tensor:
-        """The fields of some sites, (chosen, *values, batch); rows of chains are the last axis here, sites the first."""
+        """The fields of some sites, (chosen, *values, batch): chains are the last axis here, sites the first."""
         ...
 
 

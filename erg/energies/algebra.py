@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from erg import rows
+from erg.draws import Rng
 from erg.energies.energy import Energy, as_energy, check_energies
-from erg.roles import EnergyLike
-from erg.support import Box, Real, Support
+from erg.roles import Conditionals, EnergyLike
+from erg.support import Box, OneHot, Real, Support
 
 Weight = float | Tensor
 
@@ -132,6 +133,9 @@ class Clamped(Energy):
     all, which has no effect on the held ones; their gradient is zero. `complete` writes the held values back, and
     `sample` returns completed states.
 
+    Exact conditionals are offered if and only if the energy has them and no site of `OneHot` is held in part:
+    entries are independent given the hidden variables, so that those of the free ones stay as they are.
+
     Args:
         energy: Over the whole state.
         mask: True where an entry is held. Shape of the event, or (batch, *event).
@@ -157,6 +161,10 @@ class Clamped(Energy):
         self.support = self.energy.support
         self.register_buffer("mask", mask, persistent=False)
         _hold(self, "values", values)
+        # Attributes of the instance: methods of the class would promise conditionals for every energy.
+        if isinstance(self.energy, Conditionals) and not self._parts_sites():
+            self.sample_hidden = self._sample_hidden
+            self.sample_visible = self._sample_visible
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of the completed states, shape (batch,)."""
@@ -189,6 +197,20 @@ class Clamped(Energy):
         except RuntimeError:
             return None  # complete() says what does not fit
         return _both(own, inside)
+
+    def _sample_hidden(self, x: Tensor, rng: Rng = None) -> Tensor:
+        """One draw of the hidden variables given each row of completed states."""
+        return cast(Conditionals, self.energy).sample_hidden(self.complete(x), rng)
+
+    def _sample_visible(self, h: Tensor, rng: Rng = None) -> Tensor:
+        """One draw of the free entries given each row of `h`, with the held ones at their values."""
+        return self.complete(cast(Conditionals, self.energy).sample_visible(h, rng))
+
+    def _parts_sites(self) -> bool:
+        """Whether some categories of a site are held and some are free."""
+        if not isinstance(self.support, OneHot) or self.mask.ndim == 0:
+            return False
+        return not torch.equal(self.mask.all(-1), self.mask.any(-1))
 
     def _fits(self, x: Tensor) -> bool:
         values = self.values.shape if isinstance(self.values, Tensor) else ()

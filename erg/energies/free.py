@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from erg.roles import EnergyLike
+from erg.draws import Rng
+from erg.roles import Conditionals, EnergyLike
 from erg.support import OneHot, Support
 
 
@@ -60,4 +61,30 @@ class Reduced:
     support: Support
 
     def __call__(self, z: Float[Tensor, "batch *free"]) -> Float[Tensor, " batch"]:
-        return self.energy(self.entries.put(z, z.new_zeros(len(z), *self.entries.event)))
+        return self.energy(self.whole(z))
+
+    def whole(self, z: Float[Tensor, "batch *free"]) -> Float[Tensor, "batch *event"]:
+        """The state with 0 at the held entries, which the energy fills in."""
+        return self.entries.put(z, z.new_zeros(len(z), *self.entries.event))
+
+
+@dataclass(frozen=True)
+class ReducedLayers(Reduced):
+    """The same for an energy with exact conditionals, which are those of its free entries."""
+
+    def sample_hidden(self, z: Float[Tensor, "batch *free"], rng: Rng = None) -> Tensor:
+        """One draw of the hidden variables for each row of free entries."""
+        assert isinstance(self.energy, Conditionals)
+        hidden: Tensor = self.energy.sample_hidden(self.whole(z), rng)
+        return hidden
+
+    def sample_visible(self, h: Tensor, rng: Rng = None) -> Float[Tensor, "batch *free"]:
+        """One draw of the free entries for each row of `h`."""
+        assert isinstance(self.energy, Conditionals)
+        return self.entries.take(self.energy.sample_visible(h, rng))
+
+
+def reduced(energy: EnergyLike, entries: Entries, support: Support) -> Reduced:
+    """The energy as a function of these entries, with exact conditionals if and only if it has some."""
+    kind = ReducedLayers if isinstance(energy, Conditionals) else Reduced
+    return kind(energy, entries, support)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.energies.energy import as_energy
-from erg.energies.free import Entries, Reduced, entries_of
+from erg.energies.free import Entries, Reduced, entries_of, reduced
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.composition import parts_of
 from erg.samplers.preconditioned import Preconditioned, check_scale
@@ -80,7 +80,7 @@ class Free(Kernel):
 
     def seen(self, energy: EnergyLike) -> Reduced:
         """What the kernel moves on."""
-        return Reduced(energy, self.entries, support_of(energy))
+        return reduced(energy, self.entries, support_of(energy))
 
 
 @dataclass(frozen=True)
