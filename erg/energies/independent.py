@@ -3,13 +3,14 @@ r"""Laws with independent entries: where annealing starts when x is discrete or 
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import Energy, check_event
+from erg.roles import Group
 from erg.support import Binary, Box, OneHot, Spin, Support
 
 
@@ -87,6 +88,21 @@ class Independent(Energy):
         if isinstance(self.support, OneHot):
             return self.logits.double().logsumexp(-1).sum()
         return softplus(self.logits.double()).sum()
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All sites at once."""
+        sites = self.logits[..., 0] if isinstance(self.support, OneHot) else self.logits
+        return (Group(torch.arange(sites.numel(), device=sites.device), None),)
+
+    def local_field(self, x: Float[Tensor, "sites *values batch"], sites: Int[Tensor, " chosen"]) -> Tensor:
+        """Minus the derivative of the energy, the same for all chains."""
+        if isinstance(self.support, OneHot):
+            field = self.logits.flatten(0, -2)
+        else:
+            low, high = self.support.values
+            field = self.logits.flatten() / (high - low)
+        return field.to(x.dtype)[sites][..., None].expand(len(sites), *x.shape[1:])
 
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""

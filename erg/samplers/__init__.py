@@ -8,6 +8,7 @@ from erg.samplers.annealing.importance import ImportanceSamples, ais, reverse_ai
 from erg.samplers.annealing.population import Population, smc
 from erg.samplers.chain import advance, chain, sample
 from erg.samplers.compilation.compiled import Compiled
+from erg.samplers.discrete.chromatic import Chromatic, chromatic
 from erg.samplers.discrete.cyclical import AutomaticCycles, CyclicalLangevin, acs
 from erg.samplers.discrete.gibbs import BlockGibbs, Gibbs, gibbs
 from erg.samplers.discrete.informed import GibbsWithGradients, gwg
@@ -42,6 +43,7 @@ __all__ = [
     "Biased",
     "BlockGibbs",
     "Bracket",
+    "Chromatic",
     "Compiled",
     "Conditionals",
     "Constant",
@@ -76,6 +78,7 @@ __all__ = [
     "annealed",
     "bracket",
     "chain",
+    "chromatic",
     "descent",
     "dmala",
     "dula",

@@ -13,6 +13,7 @@ import erg.energies
 from erg import draws
 from erg.energies import (
     RBM,
+    BoltzmannMachine,
     Clamped,
     ContinuousMemory,
     Counted,
@@ -24,7 +25,9 @@ from erg.energies import (
     Gaussian,
     GaussianMixture,
     Given,
+    Graph,
     Hopfield,
+    Ising,
     Mixture,
     MuellerBrown,
     Neural,
@@ -37,6 +40,7 @@ from erg.energies import (
     evaluate_energy,
 )
 from erg.networks import MLP
+from erg.support import Spin
 
 ROWS = 6
 COVARIANCE = torch.tensor([[2.0, 0.6], [0.6, 0.5]])
@@ -59,6 +63,7 @@ class Joint(nn.Module):
 
 # One case a public class; each scores events of shape (2,).
 CASES: dict[str, Callable[[], Energy]] = {
+    "BoltzmannMachine": lambda: BoltzmannMachine((2,), support=Spin(), scale=1.0),
     "Clamped": lambda: Clamped(network(), torch.tensor([True, False]), torch.tensor([0.7, 0.0])),
     "ContinuousMemory": lambda: ContinuousMemory(torch.tensor([[1.0, 0.5], [-1.0, 0.2], [0.4, -1.1]]), sharpness=1.3),
     "Counted": lambda: Counted(network()),
@@ -74,6 +79,9 @@ CASES: dict[str, Callable[[], Energy]] = {
     ),
     "Given": lambda: Given(Joint(), torch.tensor(0.4)),
     "Hopfield": lambda: Hopfield(torch.tensor([[0.0, 0.7], [0.7, 0.0]])),
+    "Ising": lambda: Ising(
+        Graph(2, [(0, 1)]), coupling=nn.Parameter(torch.tensor(0.7)), field=torch.tensor([0.3, -1.0])
+    ),
     "Mixture": lambda: Mixture([network(), network()], torch.tensor([0.3, 1.2])),
     "MuellerBrown": lambda: MuellerBrown(),
     "Neural": lambda: Neural(network()),
@@ -83,8 +91,8 @@ CASES: dict[str, Callable[[], Energy]] = {
     "Rosenbrock": lambda: Rosenbrock(2),
     "WeightedSum": lambda: WeightedSum([network(), Gaussian.standard(2)], [0.7, nn.Parameter(torch.tensor(-0.4))]),
 }
-# Without curvature or on discrete states: tests/exact/test_independent.py, test_restricted.py.
-FLAT = {"Decoupled", "Independent", "Uniform"}
+# Without curvature or on discrete states: tests/exact/test_independent.py, test_pairwise.py, test_restricted.py.
+FLAT = {"Decoupled", "Independent", "Potts", "Uniform"}
 every_energy = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES.items()])
 
 
