@@ -1,5 +1,6 @@
 """Does every kernel for discrete states keep its role, on each of their supports?"""
 
+import copy
 import re
 
 import pytest
@@ -245,6 +246,40 @@ def test_block_gibbs_refuses_an_energy_without_conditionals():
     for support, instead in ((Spin(), r"gibbs\(\) or dmala\(\)"), (Real(), r"mala\(\) or random_walk\(\)")):
         with pytest.raises(TypeError, match=rf"Neural has no such conditionals\. Use {instead}"):
             sample(BlockGibbs(), on(support), torch.ones(2, 3), 1)
+
+
+class Layers(torch.nn.Module):
+    """A plain module with conditionals: three visible spins, and one hidden copy of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coupling = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return -torch.cosh(self.coupling * x[:, 0]).log()
+
+    def sample_hidden(self, x, rng=None):
+        return draws.uniform(x[:, :1], rng) < torch.sigmoid(2 * self.coupling * x[:, :1])
+
+    def sample_visible(self, h, rng=None):
+        logits = torch.cat([2 * self.coupling * (2.0 * h - 1), torch.zeros(len(h), 2)], 1)
+        return torch.where(draws.uniform(logits, rng) < logits.sigmoid(), 1.0, -1.0)
+
+
+def test_block_gibbs_uses_the_conditionals_of_a_plain_module():
+    module, x = Layers(), torch.ones(400, 3)
+    wrapped = Neural(module, support=Spin())
+    ends = [sample(BlockGibbs(), energy, x, 2, seeded(1)) for energy in (module, wrapped)]
+    rng, by_hand = seeded(1), x
+    with torch.no_grad():
+        for _ in range(2):
+            by_hand = module.sample_visible(module.sample_hidden(by_hand, rng), rng)
+    assert torch.equal(ends[0], by_hand) and torch.equal(ends[1], by_hand)
+    assert (by_hand[:, 0] == 1).float().mean() > 0.8 > (by_hand[:, 1] == 1).float().mean()
+    alike = copy.deepcopy(wrapped)
+    alike.load_state_dict({"network.coupling": torch.tensor(-50.0)})
+    assert not alike.sample_hidden(x, seeded()).any(), "a copy asks its own module"
+    assert wrapped.sample_hidden(x, seeded()).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(
