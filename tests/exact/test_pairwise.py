@@ -286,12 +286,12 @@ BAD = torch.tensor([[0.0, math.inf], [math.inf, 0.0]])
         (lambda: Graph(3, [(0, 3)]), r"0 to 2, but got the edge \(0, 3\)"),
         (lambda: Graph(3, [(1, 1)]), r"the edge \(1, 1\)"),
         (lambda: Graph(3, [(0, 1), (1, 0)]), "each edge once"),
-        (lambda: BoltzmannMachine.of(BAD, torch.zeros(2)), "finite coupling, but got values that are infinite or NaN"),
+        (lambda: BoltzmannMachine.of(BAD, torch.zeros(2)), "finite coupling, but got values"),
         (lambda: BoltzmannMachine.of(BAD.nan_to_num(posinf=1.0), torch.tensor([0.0, math.nan])), "finite bias"),
         (lambda: BoltzmannMachine.of(torch.tensor([[0.0, 1.0], [0.5, 0.0]]), torch.zeros(2)), "symmetric couplings"),
         (lambda: BoltzmannMachine.of(torch.eye(2), torch.zeros(2)), "zeros on the diagonal"),
-        (lambda: BoltzmannMachine.of(torch.zeros(3, 3), torch.zeros(2)), r"couplings of shape \(2, 2\), but got \(3, 3\)"),
-        (lambda: BoltzmannMachine((2,), mask=torch.tensor([[False, True], [False, False]])), r"symmetric mask of shape"),
+        (lambda: BoltzmannMachine.of(torch.zeros(3, 3), torch.zeros(2)), r"shape \(2, 2\), but got \(3, 3\)"),
+        (lambda: BoltzmannMachine((2,), mask=torch.tensor([[False, True], [False, False]])), "symmetric mask"),
         (lambda: BoltzmannMachine((3,), mask=torch.ones(2, 2, dtype=torch.bool)), r"shape \(3, 3\)"),
         (
             lambda: BoltzmannMachine.of(

@@ -5,9 +5,11 @@ import torch
 from erg.samplers import (
     AutomaticCycles,
     BlockGibbs,
+    Chromatic,
     CyclicalLangevin,
     Gibbs,
     acs,
+    chromatic,
     dmala,
     dula,
     gibbs,
@@ -27,4 +29,4 @@ DISCRETE = {
     "gibbs": gibbs(),
     "gwg": gwg(),
 }
-APART = {"BlockGibbs": BlockGibbs()}
+APART = {"BlockGibbs": BlockGibbs(), "Chromatic": Chromatic(), "chromatic": chromatic()}
