@@ -1,6 +1,6 @@
 """Row-wise arithmetic on batches of any event shape: the first axis is the chain, the rest is one event."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 
 from jaxtyping import Bool, Float, Shaped
@@ -64,6 +64,17 @@ def positive(name: str, value: float | Tensor, *, of: Callable[..., object]) -> 
     good = bool(((value > 0) & value.isfinite()).all()) if isinstance(value, Tensor) else 0 < value < float("inf")
     if not good:
         raise ValueError(f"{of.__name__} needs a positive, finite {name}, but got {value}.")
+
+
+def numbers(values: Mapping[str, float | Tensor], *, of: str) -> None:
+    """Refuse settings, by their names, that are no numbers and no tensors.
+
+    Raises:
+        TypeError: With the first of them.
+    """
+    for name, value in values.items():
+        if not isinstance(value, Tensor | Real):
+            raise TypeError(f"{of} needs a number for {name}, but got {value!r}; pass a float.")
 
 
 def whole(name: str, value: int, *, of: str, least: int = 1) -> None:

@@ -59,6 +59,7 @@ class Persistent(Chains):
         classes: int | None = None,
     ) -> None:
         super().__init__(kernel, steps)
+        rows.numbers({"fresh": fresh}, of="Persistent")
         rows.whole("size", size, of="Persistent")
         if classes is not None:
             rows.whole("classes", classes, of="Persistent")

@@ -102,6 +102,7 @@ class ImageLangevin:
 
     def __post_init__(self) -> None:
         rows.positive("step_size", self.step_size, of=ImageLangevin)
+        rows.numbers({"noise": self.noise}, of="ImageLangevin")
         if not 0 <= self.noise < math.inf:
             raise ValueError(f"ImageLangevin needs a finite noise of 0 or more, but got {self.noise}.")
         if self.clip is not None:

@@ -50,6 +50,7 @@ class Polynomial:
     power: float = 0.55
 
     def __post_init__(self) -> None:
+        rows.numbers({"start": self.start, "delay": self.delay, "power": self.power}, of="Polynomial")
         if self.start < 0 or self.delay <= 0 or self.power < 0:
             raise ValueError(
                 "Polynomial needs start >= 0, delay > 0 and power >= 0, but got "
@@ -79,6 +80,7 @@ class Cyclical:
     period: int
 
     def __post_init__(self) -> None:
+        rows.numbers({"high": self.high, "low": self.low}, of="Cyclical")
         rows.whole("period", self.period, of="Cyclical")
         if not 0 <= self.low <= self.high:
             raise ValueError(f"Cyclical needs 0 <= low <= high, but got high={self.high}, low={self.low}.")
@@ -113,6 +115,7 @@ class Geometric:
     steps: int
 
     def __post_init__(self) -> None:
+        rows.numbers({"start": self.start, "end": self.end}, of="Geometric")
         rows.whole("steps", self.steps, of="Geometric")
         if not all(0 < value < math.inf for value in (self.start, self.end)):
             raise ValueError(

@@ -14,8 +14,10 @@ from erg.negatives import Every, FromData, FromNoise, Persistent, Repeated
 from erg.samplers import (
     AutomaticCycles,
     Cyclical,
+    CyclicalLangevin,
     Geometric,
     Parallel,
+    Polynomial,
     Stage,
     Underdamped,
     advance,
@@ -28,6 +30,7 @@ from erg.samplers import (
     replica_exchange,
     reverse_ais,
     sample,
+    sgld,
     smc,
     tempered_transitions,
     warmup,
@@ -101,6 +104,35 @@ def test_what_is_no_whole_number_is_refused(of, wrong):
 def test_a_count_that_is_too_small_is_refused(of):
     with pytest.raises(ValueError, match=rf"{of.split()[1]} of at least \d+, but got -1"):
         COUNTS[of](-1)
+
+
+NUMBERS = {
+    "HMC jitter": lambda value: hmc(0.1, 3, jitter=value),
+    "ImageLangevin noise": lambda value: sgld(1.0, value),
+    "AutomaticCycles target": lambda value: AutomaticCycles(target=value),
+    "Polynomial start": lambda value: Polynomial(value, 1.0, 0.5),
+    "Cyclical low": lambda value: Cyclical(1.0, value, 5),
+    "Geometric end": lambda value: Geometric(1.0, value, 5),
+    "ladder() hottest": lambda value: ladder(value, 5),
+    "warmup() acceptance": lambda value: warmup(KERNEL, NORMAL, X, 5, acceptance=value),
+    "Persistent fresh": lambda value: Persistent(KERNEL, 1, fresh=value),
+}
+
+
+@pytest.mark.parametrize("wrong", ["a", [0.1]], ids=repr)
+@pytest.mark.parametrize("of", NUMBERS)
+def test_what_is_no_number_is_refused(of, wrong):
+    who, name = of.split()
+    with pytest.raises(TypeError, match=re.escape(f"{who} needs a number for {name}, but got {wrong!r}; pass")):
+        NUMBERS[of](wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"), [((0.1, torch.ones(1)), "step_sizes"), ((torch.ones(1), [1]), "balances")]
+)
+def test_a_cycle_is_made_of_tensors(wrong, name):
+    with pytest.raises(TypeError, match=rf"CyclicalLangevin needs a tensor for {name}, but got .*; use torch"):
+        CyclicalLangevin(*wrong)
 
 
 def test_whole_numbers_of_numpy_are_whole_numbers():

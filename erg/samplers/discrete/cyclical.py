@@ -72,6 +72,9 @@ class CyclicalLangevin(Kernel):
     moves_on: ClassVar[tuple[type, ...]] = DISCRETE
 
     def __post_init__(self) -> None:
+        for name, value in {"step_sizes": self.step_sizes, "balances": self.balances}.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"CyclicalLangevin needs a tensor for {name}, but got {value!r}; use torch.tensor().")
         if self.step_sizes.ndim != 1 or self.step_sizes.shape != self.balances.shape or not len(self.balances):
             raise ValueError(
                 "CyclicalLangevin needs one step size and one balance for every position of the cycle, but got "
@@ -157,6 +160,7 @@ class AutomaticCycles(Kernel):
     def __post_init__(self) -> None:
         for name in ("period", "cycles"):
             rows.whole(name, getattr(self, name), of="AutomaticCycles")
+        rows.numbers({"target": self.target}, of="AutomaticCycles")
         if not 0 < self.target < 1:
             raise ValueError(f"AutomaticCycles needs a target between 0 and 1, but got {self.target}.")
 

@@ -74,6 +74,7 @@ class HMC(Kernel):
     def __post_init__(self) -> None:
         rows.positive("step_size", self.step_size, of=HMC)
         rows.whole("leapfrogs", self.leapfrogs, of="HMC")
+        rows.numbers({"jitter": self.jitter}, of="HMC")
         if not 0 <= self.jitter < 1:
             raise ValueError(f"HMC needs a jitter of 0 or more and below 1, but got {self.jitter}.")
 

@@ -22,6 +22,7 @@ def ladder(hottest: float, rungs: int) -> tuple[float, ...]:
         >>> ladder(100.0, 3)
         (1.0, 10.0, 100.0)
     """
+    rows.numbers({"hottest": hottest}, of="ladder()")
     rows.whole("rungs", rungs, of="ladder()", least=2)
     if not 1 < hottest < math.inf:
         raise ValueError(f"ladder() goes from 1 to a higher temperature, but got hottest={hottest}.")

@@ -89,6 +89,8 @@ def warmup(
     check_kernel(kernel, of="warmup()")
     if not len(x):
         raise ValueError(f"warmup needs at least one chain, but got shape {tuple(x.shape)}; pass where they start.")
+    if acceptance is not None:
+        rows.numbers({"acceptance": acceptance}, of="warmup()")
     if acceptance is not None and not 0 < acceptance < 1:
         raise ValueError(f"warmup tunes for an acceptance between 0 and 1, but got {acceptance}; 0.95 is a high one.")
     wish, moving = _Wish(mass, acceptance), on_free_entries(kernel, energy, x)
