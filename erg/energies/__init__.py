@@ -3,6 +3,7 @@
 from erg.energies.algebra import Clamped, Given, Mixture, Path, WeightedSum
 from erg.energies.boltzmann import BoltzmannMachine
 from erg.energies.counted import Counted
+from erg.energies.deep import DBM
 from erg.energies.energy import Energy, as_energy, evaluate, evaluate_energy
 from erg.energies.gaussian import Gaussian, GaussianMixture
 from erg.energies.graphs import Graph, Lattice
@@ -19,6 +20,7 @@ from erg.energies.units import Bits, Categories, Spins, Units
 from erg.energies.watched import Watched
 
 __all__ = [
+    "DBM",
     "RBM",
     "Bits",
     "BoltzmannMachine",

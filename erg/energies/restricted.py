@@ -90,9 +90,15 @@ class RBM(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Free energies of shape (batch,)."""
+        return self.free_energy(x, self.weight)
+
+    def free_energy(
+        self, x: Float[Tensor, "batch *event"], weight: Float[Tensor, "visible hidden"]
+    ) -> Float[Tensor, " batch"]:
+        """Free energies under other couplings."""
         energies: Tensor = _FreeEnergy.apply(
             self._flat(x),
-            self.weight,
+            weight,
             self.visible_bias,
             self.hidden_bias,
             self.visible_offset,

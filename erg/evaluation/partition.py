@@ -14,6 +14,7 @@ from torch import Tensor
 
 from erg import rows
 from erg.energies.algebra import Clamped
+from erg.energies.deep import DBM
 from erg.energies.energy import Energy, as_energy, check_energies
 from erg.estimate import Estimate
 from erg.evaluation.quadrature import Bounds, integrated
@@ -130,6 +131,9 @@ def bits_per_dimension(
 
 def _smaller(energy: Energy, event: tuple[int, ...]) -> tuple[Energy, tuple[int, ...]]:
     """The energy of the layer with fewer states, of two layers with the same Z."""
+    if isinstance(energy, DBM) and energy.shape == event:
+        # Of several layers the even ones are one, and the odd ones the other.
+        energy, event = energy.machine, energy.machine.shape
     if not isinstance(energy, TwoLayers) or energy.shape != event:
         return energy, event
     other = energy.of_hidden()

@@ -4,5 +4,15 @@ from erg.objectives.centred import Centred
 from erg.objectives.combined import Conditional, Weighted
 from erg.objectives.likelihood import MaximumLikelihood, Phases
 from erg.objectives.penalties import Gradient, Magnitude
+from erg.objectives.variational import VariationalLikelihood
 
-__all__ = ["Centred", "Conditional", "Gradient", "Magnitude", "MaximumLikelihood", "Phases", "Weighted"]
+__all__ = [
+    "Centred",
+    "Conditional",
+    "Gradient",
+    "Magnitude",
+    "MaximumLikelihood",
+    "Phases",
+    "VariationalLikelihood",
+    "Weighted",
+]

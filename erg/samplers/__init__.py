@@ -13,6 +13,7 @@ from erg.samplers.discrete.cyclical import AutomaticCycles, CyclicalLangevin, ac
 from erg.samplers.discrete.gibbs import BlockGibbs, Gibbs, gibbs
 from erg.samplers.discrete.informed import GibbsWithGradients, gwg
 from erg.samplers.discrete.langevin import DiscreteLangevin, dmala, dula
+from erg.samplers.discrete.layers import AllLayers
 from erg.samplers.hamiltonian.hmc import HMC, hmc
 from erg.samplers.hamiltonian.nuts import NUTS, nuts
 from erg.samplers.hamiltonian.underdamped import Underdamped, underdamped
@@ -33,6 +34,7 @@ from erg.samplers.tuning.warmup import warmup
 from erg.samplers.walk import Independence, RandomWalk, Samplable, independence, random_walk
 
 __all__ = [
+    "AllLayers",
     "HMC",
     "MAMS",
     "MCLMC",

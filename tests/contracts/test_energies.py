@@ -91,8 +91,9 @@ CASES: dict[str, Callable[[], Energy]] = {
     "Rosenbrock": lambda: Rosenbrock(2),
     "WeightedSum": lambda: WeightedSum([network(), Gaussian.standard(2)], [0.7, nn.Parameter(torch.tensor(-0.4))]),
 }
-# Without curvature or on discrete states: tests/exact/test_independent.py, test_pairwise.py, test_restricted.py.
-FLAT = {"Decoupled", "Independent", "Potts", "Uniform"}
+# Without curvature or on discrete states: tests/exact/test_deep.py, test_independent.py, test_pairwise.py,
+# test_restricted.py.
+FLAT = {"DBM", "Decoupled", "Independent", "Potts", "Uniform"}
 every_energy = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES.items()])
 
 

@@ -3,6 +3,7 @@
 import torch
 
 from erg.samplers import (
+    AllLayers,
     AutomaticCycles,
     BlockGibbs,
     Chromatic,
@@ -29,4 +30,4 @@ DISCRETE = {
     "gibbs": gibbs(),
     "gwg": gwg(),
 }
-APART = {"BlockGibbs": BlockGibbs(), "Chromatic": Chromatic(), "chromatic": chromatic()}
+APART = {"AllLayers": AllLayers(), "BlockGibbs": BlockGibbs(), "Chromatic": Chromatic(), "chromatic": chromatic()}
