@@ -82,7 +82,7 @@ class RBM(Energy):
         units.check(self.shape)
         hidden_units.check(self.hidden_shape)
         self.units, self.hidden_units, self.support = units, hidden_units, units.support
-        self.weight = nn.Parameter(torch.randn(visible, others) * scale)
+        self.weight = nn.Parameter(torch.randn(visible, others) * scale if scale else torch.zeros(visible, others))
         self.visible_bias = nn.Parameter(torch.zeros(visible))
         self.hidden_bias = nn.Parameter(torch.zeros(others))
         self.register_buffer("visible_offset", torch.zeros(visible))
@@ -183,7 +183,7 @@ class RBM(Energy):
 
     def having(self, parameters: Standard) -> "RBM":
         """A machine of the same units with other parameters, in the standard form."""
-        other = RBM(self.shape, self.hidden_shape, units=self.units, hidden_units=self.hidden_units)
+        other = RBM(self.shape, self.hidden_shape, units=self.units, hidden_units=self.hidden_units, scale=0.0)
         return other.holding(parameters)
 
     def holding(self, parameters: Standard) -> "RBM":
@@ -205,13 +205,18 @@ class RBM(Energy):
         self.visible_offset, self.hidden_offset = torch.zeros_like(b), torch.zeros_like(c)
         return self
 
+    def blended(self, other: "RBM", t: float) -> "RBM":
+        """The machine whose E(v, h) is (1 - t) times this one's and t times that of `other`."""
+        pairs = zip(self.standard(), other.standard(), strict=True)
+        return self.having(Standard(*(mine.lerp(theirs, t) for mine, theirs in pairs)))
+
     def of_hidden(self) -> "RBM":
         """The same machine seen from its hidden layer: an energy over h with the visible layer summed out.
 
         Both have the same Z, so the smaller one may be enumerated.
         """
         weight, b, c = self.standard()
-        other = RBM(self.hidden_shape, self.shape, units=self.hidden_units, hidden_units=self.units)
+        other = RBM(self.hidden_shape, self.shape, units=self.hidden_units, hidden_units=self.units, scale=0.0)
         return other.holding(Standard(weight.T.contiguous(), c, b)).requires_grad_(self.weight.requires_grad)
 
     def exported_state(self) -> dict[str, Tensor]:
@@ -270,14 +275,16 @@ class Decoupled(RBM):
 
     Args:
         machine: Whose shape and units.
-        visible_bias: In the standard form; 0 when left out. At the log odds of the data's means annealing is
-            shortest.
+        visible_bias: In the standard form; the machine's own bias at its offsets when left out. With the log odds of
+            the data's means annealing is short.
     """
 
     def __init__(self, machine: RBM, visible_bias: Float[Tensor, " visible"] | None = None) -> None:
-        super().__init__(machine.shape, machine.hidden_shape, units=machine.units, hidden_units=machine.hidden_units)
+        super().__init__(
+            machine.shape, machine.hidden_shape, units=machine.units, hidden_units=machine.hidden_units, scale=0.0
+        )
         zeros = torch.zeros_like(machine.weight)
-        bias = zeros[:, 0] if visible_bias is None else visible_bias.to(zeros)
+        bias = (machine.visible_bias if visible_bias is None else visible_bias).to(zeros)
         self.holding(Standard(zeros, bias, zeros[0])).requires_grad_(False)
 
     @property

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from erg.roles import Kernel
-from erg.samplers.tempering.replicas import ReplicaExchange
+from erg.samplers.tempering.machines import MachineExchange
+from erg.samplers.tempering.replicas import Exchange, ReplicaExchange
 from erg.samplers.tuning.tunable import TRANSPARENT
 
 
@@ -28,14 +29,14 @@ def ladder_of(kernel: Kernel) -> Ladder | None:
         >>> ladder_of(Compiled(replica_exchange(mala(0.5), [1.0, 4.0]))).replicas
         2
     """
-    if isinstance(kernel, ReplicaExchange):
-        return Ladder(kernel.with_replicas(), len(kernel.temperatures))
+    if isinstance(kernel, Exchange):
+        return Ladder(kernel.with_replicas(), kernel.count)
     inner = ladder_of(kernel.kernel) if isinstance(kernel, TRANSPARENT) else None
     return inner and Ladder(replace(kernel, kernel=inner.kernel), inner.replicas)  # type: ignore[call-arg, type-var]
 
 
 def accepting(kernel: Kernel) -> Kernel:
     """The kernel whose acceptance `kernel` reports: that of the cold replica, if there are several."""
-    while isinstance(kernel, (ReplicaExchange, *TRANSPARENT)):
+    while isinstance(kernel, (ReplicaExchange, MachineExchange, *TRANSPARENT)):
         kernel = kernel.kernel
     return kernel

@@ -28,17 +28,24 @@ from erg.samplers.schedules import Constant, Cyclical, Geometric, Polynomial, Sc
 from erg.samplers.stages import Stage, run_stages
 from erg.samplers.tempering.annealed import Annealed, annealed
 from erg.samplers.tempering.ladder import ladder
+from erg.samplers.tempering.machines import (
+    MachineExchange,
+    Milestones,
+    Weakened,
+    machine_exchange,
+    trajectory_exchange,
+)
 from erg.samplers.tempering.replicas import ReplicaExchange, replica_exchange
 from erg.samplers.tempering.transitions import TemperedTransitions, tempered_transitions
 from erg.samplers.tuning.warmup import warmup
 from erg.samplers.walk import Independence, RandomWalk, Samplable, independence, random_walk
 
 __all__ = [
-    "AllLayers",
     "HMC",
     "MAMS",
     "MCLMC",
     "NUTS",
+    "AllLayers",
     "Along",
     "Annealed",
     "AutomaticCycles",
@@ -61,7 +68,9 @@ __all__ = [
     "Independence",
     "Langevin",
     "LowPrecision",
+    "MachineExchange",
     "Metropolis",
+    "Milestones",
     "Parallel",
     "Polynomial",
     "Population",
@@ -74,6 +83,7 @@ __all__ = [
     "TemperedTransitions",
     "Unadjusted",
     "Underdamped",
+    "Weakened",
     "acs",
     "advance",
     "ais",
@@ -89,6 +99,7 @@ __all__ = [
     "hmc",
     "independence",
     "ladder",
+    "machine_exchange",
     "mala",
     "mams",
     "mclmc",
@@ -102,6 +113,7 @@ __all__ = [
     "smc",
     "temperature",
     "tempered_transitions",
+    "trajectory_exchange",
     "ula",
     "underdamped",
     "warmup",

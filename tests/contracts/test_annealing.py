@@ -210,7 +210,9 @@ class TestArguments:
     @pytest.mark.parametrize("method", [ais, smc])
     def test_an_energy_in_the_place_of_a_path_is_refused(self, method):
         jaxtyping.config.update("jaxtyping_disable", True)  # users run without checks of annotations
-        with pytest.raises(TypeError, match=r"goes along a Path, but got Gaussian; write Path\(reference, energy\)"):
+        with pytest.raises(
+            TypeError, match=r"goes along a Path or a Trajectory, but got Gaussian; write Path\(reference, energy\)"
+        ):
             method(Gaussian.standard(2), mala(0.3))
 
     def test_counts(self):

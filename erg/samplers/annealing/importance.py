@@ -31,6 +31,7 @@ from torch import Tensor
 from erg import rows
 from erg.draws import Rng
 from erg.energies.algebra import Path, intersect
+from erg.energies.trajectory import Trajectory
 from erg.estimate import Estimate
 from erg.roles import Reference
 from erg.samplers.annealing import weights
@@ -68,7 +69,7 @@ class ImportanceSamples(NamedTuple):
 
 
 def ais(
-    path: Path,
+    path: Path | Trajectory,
     kernel: Kernels,
     *,
     betas: int | Sequence[float] | Float[Tensor, " betas"] = 1000,
@@ -82,7 +83,7 @@ def ais(
     kernel keeps.
 
     Args:
-        path: From a reference with a known log Z and exact samples.
+        path: From a reference with a known log Z and exact samples; a `Trajectory` for machines with a hidden layer.
         kernel: What moves; or a function of beta that returns it, for step sizes that change along the path.
         betas: How many equal steps from 0 to 1; or the values themselves, from 0 to 1.
         chains: How many independent weights.
@@ -111,7 +112,7 @@ def ais(
 
 
 def reverse_ais(
-    path: Path,
+    path: Path | Trajectory,
     kernel: Kernels,
     x: Float[Tensor, "chains *event"],
     *,
@@ -155,7 +156,7 @@ def reverse_ais(
 
 
 def _anneal(
-    path: Path, kernels: Kernels, x: Tensor, betas: Tensor, steps: int, rng: Rng, *, of: str
+    path: Path | Trajectory, kernels: Kernels, x: Tensor, betas: Tensor, steps: int, rng: Rng, *, of: str
 ) -> tuple[Tensor, Tensor, Tensor, bool]:
     """The log weights, the last states, the acceptances and whether the kernels are biased, in either direction."""
     rows.whole("steps", steps, of=of)
@@ -166,16 +167,16 @@ def _anneal(
         kernel = kernel_at(kernels, values[1])
         biased = refuse_bias(kernel, of=of)
         chains = begin(path, kernel, x)
-        if values[0] == 1 and not bool(chains.target.energy.isfinite().all()):
+        if values[0] == 1 and not chains.finite:
             raise ValueError(f"{of} starts at samples of the target, but some rows have no finite energy there.")
-        log_weights = chains.log_weight(values[1] - values[0])
+        log_weights = chains.log_weight(values[0], values[1])
         for beta, following in itertools.pairwise(values[1:]):
             kernel = kernel_at(kernels, beta)
             biased = refuse_bias(kernel, of=of) or biased
             chains, acceptance = moved(path, kernel, chains, beta, steps=steps, rng=rng)
             accepted.append(acceptance.double().mean()[None])
             chains = refreshed(path, kernel, chains, beta, following)
-            log_weights = log_weights + chains.log_weight(following - beta)
+            log_weights = log_weights + chains.log_weight(beta, following)
     return log_weights, chains.x, torch.cat(accepted), biased
 
 
@@ -196,16 +197,16 @@ def betas_of(betas: int | Sequence[float] | Float[Tensor, " betas"], *, of: str)
     return betas
 
 
-def check_reference(path: Path, *, of: str) -> Reference:
+def check_reference(path: Path | Trajectory, *, of: str) -> Reference:
     """The reference of a path, if annealing can start there.
 
     Raises:
         TypeError: If it is no path, or has a reference without log Z or exact samples.
     """
-    if not isinstance(path, Path):
+    if not isinstance(path, Path | Trajectory):
         raise TypeError(
-            f"{of} goes along a Path, but got {type(path).__name__}; write Path(reference, energy) with a reference "
-            "such as Gaussian."
+            f"{of} goes along a Path or a Trajectory, but got {type(path).__name__}; write Path(reference, energy) "
+            "with a reference such as Gaussian."
         )
     if not isinstance(path.reference, Reference):
         raise TypeError(

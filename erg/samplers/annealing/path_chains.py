@@ -1,4 +1,4 @@
-r"""Chains that move along a `Path` without evaluating its target twice at one state.
+r"""Chains that move along a path; along a straight one (`Path`) without evaluating its target twice at one state.
 
 A kernel that has moved on :math:`E_\beta = (1 - \beta) E_0 + \beta E_1` holds :math:`E_\beta` where each chain
 stands. The reference is cheap, so the target is read off,
@@ -21,7 +21,9 @@ from torch import Tensor
 from erg.draws import Rng
 from erg.energies.algebra import Path, intersect
 from erg.energies.energy import evaluate_energy
+from erg.energies.trajectory import Trajectory
 from erg.roles import EnergyLike, Evaluated, Kernel
+from erg.samplers.annealing.trajectory_chains import TrajectoryChains, moved_along
 from erg.samplers.composition import check_kernel
 from erg.support import Support
 
@@ -58,14 +60,22 @@ class PathChains(NamedTuple):
     target: Evaluated
     template: tuple[Kernel, Any] | None
 
-    def log_weight(self, change: float) -> Float[Tensor, " batch"]:
-        """The log of each row's weight when beta changes by `change`; minus infinity where a part is not finite."""
+    def log_weight(self, beta: float, following: float) -> Float[Tensor, " batch"]:
+        """The log of each row's weight from one beta to another; minus infinity where a part is not finite."""
         slope = self.target.energy - self.reference.energy
-        return torch.where(slope.isfinite(), -change * slope, -torch.inf)
+        return torch.where(slope.isfinite(), -(following - beta) * slope, -torch.inf)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all rows have a finite energy under the target."""
+        return bool(self.target.energy.isfinite().all())
 
     def select(self, index: Tensor) -> "PathChains":
         """Rows by number."""
         return PathChains(self.x[index], _select(self.reference, index), _select(self.target, index), None)
+
+
+Chains = PathChains | TrajectoryChains
 
 
 def kernel_at(kernels: Kernels, beta: float) -> Kernel:
@@ -75,13 +85,15 @@ def kernel_at(kernels: Kernels, beta: float) -> Kernel:
     return kernel
 
 
-def begin(path: Path, kernel: Kernel, x: Float[Tensor, "batch *event"]) -> PathChains:
-    """Evaluate both ends at `x`. A row outside of the path's support gets an infinite energy.
+def begin(path: Path | Trajectory, kernel: Kernel, x: Float[Tensor, "batch *event"]) -> Chains:
+    """Evaluate both ends of a straight path at `x`. A row outside of its support gets an infinite energy.
 
     Raises:
         TypeError: If the kernel does not move on the support of the path.
         ValueError: If the path has held entries.
     """
+    if isinstance(path, Trajectory):
+        return TrajectoryChains(x, path)
     if not torch.allclose(path(0.5).complete(x), x, rtol=0.0, atol=0.0, equal_nan=True):
         raise ValueError(
             "Annealing needs energies without held entries, but this path has some; write the energy as a function "
@@ -93,15 +105,19 @@ def begin(path: Path, kernel: Kernel, x: Float[Tensor, "batch *event"]) -> PathC
     return chains._replace(target=chains.target._replace(energy=chains.target.energy.where(inside, torch.inf)))
 
 
-def refreshed(path: Path, kernel: Kernel, chains: PathChains, beta: float, following: float) -> PathChains:
+def refreshed(path: Path | Trajectory, kernel: Kernel, chains: Chains, beta: float, following: float) -> Chains:
     """The chains with their target evaluated anew, if the next beta is too far to trust what was read off."""
+    if isinstance(chains, TrajectoryChains):
+        return chains
     return begin(path, kernel, chains.x) if 0 < beta * _FAR < following else chains
 
 
 def moved(
-    path: Path, kernel: Kernel, chains: PathChains, beta: float, *, steps: int, rng: Rng
-) -> tuple[PathChains, Float[Tensor, " batch"]]:
+    path: Path | Trajectory, kernel: Kernel, chains: Chains, beta: float, *, steps: int, rng: Rng
+) -> tuple[Chains, Float[Tensor, " batch"]]:
     """The chains after `steps` steps on the path's energy at `beta`, and each row's mean acceptance."""
+    if isinstance(path, Trajectory) or isinstance(chains, TrajectoryChains):
+        return moved_along(path, kernel, chains.x, beta, steps=steps, rng=rng)
     # A tensor, so that a compiled kernel takes it as an input and not as a constant.
     energy = path(torch.tensor(beta, dtype=torch.float64, device=chains.x.device))
     state = _started(path, kernel, chains, beta)

@@ -27,11 +27,12 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.algebra import Path
+from erg.energies.trajectory import Trajectory
 from erg.estimate import Estimate
 from erg.samplers.annealing import weights
 from erg.samplers.annealing.biased import refuse_bias
 from erg.samplers.annealing.importance import check_reference
-from erg.samplers.annealing.path_chains import Kernels, PathChains, begin, kernel_at, moved, refreshed
+from erg.samplers.annealing.path_chains import Chains, Kernels, begin, kernel_at, moved, refreshed
 from erg.samplers.chain import prepare, sampling
 
 _HALVINGS = 60
@@ -70,7 +71,7 @@ class Population(NamedTuple):
 
 
 def smc(
-    path: Path,
+    path: Path | Trajectory,
     kernel: Kernels,
     *,
     chains: int = 1024,
@@ -121,7 +122,7 @@ def smc(
             beta = betas[-1]
             following = _following(state, log_weights, beta, keep)
             state = refreshed(path, now, state, beta, following)
-            log_weights = log_weights + state.log_weight(following - beta).reshape(log_weights.shape)
+            log_weights = log_weights + state.log_weight(beta, following).reshape(log_weights.shape)
             betas.append(following)
             if following == 1:
                 break
@@ -150,8 +151,8 @@ def systematic(log_weights: Float[Tensor, "populations chains"], n: int, rng: Rn
 
 
 def _renewed(
-    state: PathChains, log_weights: Tensor, log_z: Tensor, below: float, rng: Rng
-) -> tuple[PathChains, Tensor, Tensor]:
+    state: Chains, log_weights: Tensor, log_z: Tensor, below: float, rng: Rng
+) -> tuple[Chains, Tensor, Tensor]:
     """Draw the chains of each population anew whose weights are worth too little."""
     populations, chains = log_weights.shape
     poor = weights.effective_sample_size(log_weights) < below * chains
@@ -164,11 +165,11 @@ def _renewed(
     return state.select((drawn + offsets[:, None]).flatten()), log_weights, log_z
 
 
-def _following(state: PathChains, log_weights: Tensor, beta: float, keep: float) -> float:
+def _following(state: Chains, log_weights: Tensor, beta: float, keep: float) -> float:
     """The farthest beta at which the change keeps the wanted share of the chains that any change keeps."""
 
     def kept(change: float) -> float:
-        return _conditional(log_weights, state.log_weight(change).reshape(log_weights.shape))
+        return _conditional(log_weights, state.log_weight(beta, beta + change).reshape(log_weights.shape))
 
     wanted = keep * kept(0.0)
     low, high = 0.0, 1.0 - beta

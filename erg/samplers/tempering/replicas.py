@@ -13,6 +13,7 @@ reach it only after a while, so chains that are stopped and resumed carry all of
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
@@ -78,8 +79,25 @@ class Exchanged(NamedTuple):
         return self.rejected.sum(0) / offers.sum(0)
 
 
+class Exchange(Kernel):
+    """A kernel whose chains consist of several replicas, of which the first is on the target."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many replicas a chain has."""
+
+    @abstractmethod
+    def start(self, energy: EnergyLike, replicas: Float[Tensor, "batch replicas *event"]) -> Any:
+        """The state with every replica at its own place; it offers them as `replicas`."""
+
+    def with_replicas(self) -> "WithReplicas":
+        """The same kernel with all replicas as its position: x is of shape (batch, replicas, *event)."""
+        return WithReplicas(self)
+
+
 @dataclass(frozen=True)
-class ReplicaExchange(Kernel):
+class ReplicaExchange(Exchange):
     """Replicas of each chain at a ladder of temperatures, with non-reversible swaps between neighbours.
 
     All temperatures of all chains are one batch: a step is one step of the kernel on batch * temperatures rows, one
@@ -202,9 +220,10 @@ class ReplicaExchange(Kernel):
         scales = self._adapted_scales(state, temperatures)
         return replace(self, kernel=kernel, temperatures=temperatures, scales=scales)
 
-    def with_replicas(self) -> "WithReplicas":
-        """The same kernel with all replicas as its position: x is of shape (batch, temperatures, *event)."""
-        return WithReplicas(self)
+    @property
+    def count(self) -> int:
+        """How many replicas a chain has."""
+        return len(self.temperatures)
 
     def _units(self, support: Support, z: Float[Tensor, "rows *event"]) -> tuple[Tensor, Tensor]:
         """The temperature and the unit of length of each row."""
@@ -252,7 +271,7 @@ class ReplicaExchange(Kernel):
 class Together(NamedTuple):
     """The state of replica exchange with all replicas as its position."""
 
-    inner: Exchanged
+    inner: Any
 
     @property
     def x(self) -> Float[Tensor, "batch temperatures *event"]:
@@ -262,13 +281,13 @@ class Together(NamedTuple):
 
 @dataclass(frozen=True)
 class WithReplicas(Kernel):
-    """Replica exchange whose position is that of all replicas, so that `sample` starts from them and returns them.
+    """An exchange whose position is that of all replicas, so that `sample` starts from them and returns them.
 
     Args:
-        kernel: The replica exchange.
+        kernel: The exchange of replicas.
     """
 
-    kernel: ReplicaExchange
+    kernel: "Exchange"
     extra_axes: ClassVar[int] = 1
 
     def init(self, energy: EnergyLike, x: Float[Tensor, "batch temperatures *event"]) -> Together:

@@ -2,6 +2,7 @@
 
 import torch
 
+from erg.energies import RBM
 from erg.samplers import (
     AllLayers,
     AutomaticCycles,
@@ -15,6 +16,8 @@ from erg.samplers import (
     dula,
     gibbs,
     gwg,
+    machine_exchange,
+    trajectory_exchange,
 )
 
 KERNELS: dict[str, object] = {}
@@ -30,4 +33,12 @@ DISCRETE = {
     "gibbs": gibbs(),
     "gwg": gwg(),
 }
-APART = {"AllLayers": AllLayers(), "BlockGibbs": BlockGibbs(), "Chromatic": Chromatic(), "chromatic": chromatic()}
+APART = {
+    "AllLayers": AllLayers(),
+    "BlockGibbs": BlockGibbs(),
+    "Chromatic": Chromatic(),
+    "MachineExchange": machine_exchange(BlockGibbs(), [0.5, 0.0]),
+    "chromatic": chromatic(),
+    "machine_exchange": machine_exchange(BlockGibbs(), [0.5, 0.0]),
+    "trajectory_exchange": trajectory_exchange(BlockGibbs(), [RBM(2, 3)]),
+}
