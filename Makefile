@@ -33,7 +33,7 @@ test-all: test
 $(PEERS)/.peers: constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torch
-	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torchebm==0.8.9 ebmkit==0.16.0 blackjax==1.7.1
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torchebm==0.8.9 ebmkit==0.16.0 blackjax==1.7.1 thrml==0.1.4
 	touch $@
 
 # Each row is skipped when its result exists: `make bench FORCE=--force` measures all again.

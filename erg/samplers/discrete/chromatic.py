@@ -93,22 +93,28 @@ def _drawn(
     keep: Bool[Tensor, "sites *values batch"] | None,
 ) -> Float[Tensor, "sites *values batch"]:
     """The sites of one group, drawn anew; those to keep as before."""
-    uniform = draws.uniform(field.new_empty(field.shape[-1], field.shape[0]), rng).t()
+    uniform = draws.uniform(field.new_empty(field.shape[-1], field.shape[0]), rng).t().contiguous()
     if isinstance(support, OneHot):
         return _kept(_categories(field, uniform).to(before.dtype), before, keep)
-    low, high = (before.new_tensor(value) for value in support.values)
     # The field above which a site is at its high value: sigma(g f) > 1 - u, which has the same law as sigma(g f) > u.
-    threshold = -uniform.logit() / (support.values[1] - support.values[0])
+    threshold = uniform.logit() * (-1.0 / (support.values[1] - support.values[0]))
     if not couplings:
-        return _kept(torch.where(field > threshold, high, low), before, keep)
+        return _kept(_level(field, threshold, support).to(before.dtype), before, keep)
     after: list[Tensor] = []
     for place in range(len(field)):
-        chosen = torch.where(field[0] > threshold[place], high, low)
+        chosen = _level(field[0], threshold[place], support).to(before.dtype)
         chosen = _kept(chosen, before[place], None if keep is None else keep[place])
         change = precise(chosen - before[place])
         field = functools.reduce(_corrected(place, change), couplings, field[1:])
         after.append(chosen)
     return torch.stack(after)
+
+
+def _level(field: Tensor, threshold: Tensor, support: Binary | Spin) -> Tensor:
+    """The high value where the field is above its threshold, else the low one; several times faster than where()."""
+    low, high = support.values
+    above = (field > threshold).to(field.dtype)
+    return above if support.values == (0.0, 1.0) else above * (high - low) + low
 
 
 def _corrected(place: int, change: Tensor) -> Callable[[Tensor, tuple[Any, Tensor]], Tensor]:

@@ -1,0 +1,1 @@
+"""The numbers of Boltzmann machines and discrete energies: one module a row."""
