@@ -174,6 +174,19 @@ class TwoLayers(Conditionals, Protocol):
 
 
 @runtime_checkable
+class StartsAtData(Protocol):
+    """An energy, or a part of one, some of whose parameters can be read off the data before training."""
+
+    def start_at(self, x: Any) -> None:
+        """Set them.
+
+        Raises:
+            ValueError: If it cannot learn from such rows.
+        """
+        ...
+
+
+@runtime_checkable
 class Centring(Protocol):
     """A machine of two layers whose biases are those at offsets, see `erg.objectives.Centred`."""
 
@@ -186,6 +199,26 @@ class Centring(Protocol):
 
     def recentre(self, visible: Any, hidden: Any) -> None:
         """Move the offsets, and no energy."""
+        ...
+
+
+@runtime_checkable
+class ClassEnergies(Protocol):
+    """A joint energy E(x, y) of a state and one of some labels."""
+
+    def class_energies(self, x: Any) -> Any:
+        """E(x, y) of all labels, shape (batch, classes)."""
+        ...
+
+
+@runtime_checkable
+class Pairs(Protocol):
+    """A joint energy E(x, y) that is one of states made of both."""
+
+    machine: Any
+
+    def pairs(self, x: Any, y: Any) -> Any:
+        """States of `machine`."""
         ...
 
 

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from jaxtyping import Bool, Float
@@ -137,7 +138,86 @@ class OneHot:
             yield one_hot(torch.tensor(some), categories).to(torch.get_default_dtype()).reshape(-1, *event)
 
 
-Support = Real | Box | Binary | Spin | OneHot
+@dataclass(frozen=True)
+class Mixed:
+    """Rows of entries of which each part lives elsewhere: bits beside a category, columns of a table.
+
+    Args:
+        parts: From the first entry on: where each part lives, and how many entries it has.
+
+    Raises:
+        ValueError: If there is no part, or one is empty.
+
+    Example:
+        >>> place = Mixed(((Binary(), 2), (OneHot(), 3)))
+        >>> place.contains(torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 1.0, 0.0]]))
+        tensor([ True, False])
+    """
+
+    parts: tuple[tuple["Support", int], ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts or any(entries < 1 for _, entries in self.parts):
+            raise ValueError(f"Mixed has one or more parts, each of some entries, but got {self.parts}.")
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many entries the parts have."""
+        return [entries for _, entries in self.parts]
+
+    def contains(self, x: Float[Tensor, "batch entries"]) -> Bool[Tensor, " batch"]:
+        """Which rows lie in all parts.
+
+        Raises:
+            ValueError: If rows have another number of entries.
+        """
+        self._check(tuple(x.shape))
+        found = [place.contains(part) for (place, _), part in zip(self.parts, x.split(self.sizes, -1), strict=True)]
+        return torch.stack(found).all(0)
+
+    def initial(self, shape: tuple[int, ...], rng: Rng = None, *, like: Tensor | None = None) -> Float[Tensor, "..."]:
+        """Initial states of the parts, side by side."""
+        self._check(shape)
+        return torch.cat([place.initial((*shape[:-1], n), rng, like=like) for place, n in self.parts], -1)
+
+    def enumerate(self, event: tuple[int, ...], *, chunk: int = 2**16) -> Iterator[Float[Tensor, "..."]]:
+        """All states of all parts, in chunks of at most `chunk` rows.
+
+        Raises:
+            ValueError: If there are more than 2^24 states, or a part is not discrete.
+        """
+        self._check(event)
+        parts = []
+        for place, entries in self.parts:
+            if isinstance(place, Real | Box):
+                raise ValueError(f"enumerate() lists discrete states, but a part of this lives on {place}.")
+            parts.append(torch.cat(list(place.enumerate((entries,)))))
+        states = math.prod(len(part) for part in parts)
+        _refuse_huge(states, f"{type(self).__name__} with {sum(self.sizes)} entries")
+        for start in range(0, states, chunk):
+            index, chosen = torch.arange(start, min(start + chunk, states)), []
+            for part in parts:
+                chosen.append(part[index % len(part)])
+                index = index // len(part)
+            yield torch.cat(chosen, -1)
+
+    def whole(self, mask: Bool[Tensor, "... entries"]) -> Bool[Tensor, "..."]:
+        """Whether a mask has all categories of a site, or none of them, row by row."""
+        split = zip(self.parts, mask.split(self.sizes, -1), strict=True)
+        sites = [part for (place, _), part in split if isinstance(place, OneHot)]
+        return reduce(
+            torch.logical_and, [part.all(-1) == part.any(-1) for part in sites], mask.new_ones(mask.shape[:-1])
+        )
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if not shape or shape[-1] != sum(self.sizes):
+            raise ValueError(
+                f"States of these parts are rows of {sum(self.sizes)} entries, but got shape {tuple(shape)}; flatten "
+                "each part and put them side by side."
+            )
+
+
+Support = Real | Box | Binary | Spin | OneHot | Mixed
 DISCRETE = (Binary, Spin, OneHot)
 
 

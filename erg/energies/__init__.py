@@ -10,9 +10,12 @@ from erg.energies.graphs import Graph, Lattice
 from erg.energies.hopfield import ContinuousMemory, DenseMemory, Hopfield
 from erg.energies.independent import Independent, Uniform
 from erg.energies.ising import Ising
+from erg.energies.labelled import LabelledRBM
 from erg.energies.landscapes import DoubleWell, Funnel, MuellerBrown, Rings, Rosenbrock
+from erg.energies.mixed import MixedUnits
 from erg.energies.neural import Neural
 from erg.energies.potts import Potts
+from erg.energies.products import product
 from erg.energies.restricted import RBM, Decoupled, Standard
 from erg.energies.separations import Exponential, Polynomial, Rectified, Separation
 from erg.energies.trajectory import Trajectory
@@ -41,7 +44,9 @@ __all__ = [
     "Hopfield",
     "Independent",
     "Ising",
+    "LabelledRBM",
     "Lattice",
+    "MixedUnits",
     "Mixture",
     "MuellerBrown",
     "Neural",
@@ -62,4 +67,5 @@ __all__ = [
     "as_energy",
     "evaluate",
     "evaluate_energy",
+    "product",
 ]

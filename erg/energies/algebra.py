@@ -18,7 +18,7 @@ from erg import rows
 from erg.draws import Rng
 from erg.energies.energy import Energy, as_energy, check_energies
 from erg.roles import Conditionals, EnergyLike
-from erg.support import Box, OneHot, Real, Support
+from erg.support import Box, Mixed, OneHot, Real, Support
 
 Weight = float | Tensor
 
@@ -208,8 +208,10 @@ class Clamped(Energy):
 
     def _parts_sites(self) -> bool:
         """Whether some categories of a site are held and some are free."""
-        if not isinstance(self.support, OneHot) or self.mask.ndim == 0:
+        if self.mask.ndim == 0 or not isinstance(self.support, OneHot | Mixed):
             return False
+        if isinstance(self.support, Mixed):
+            return not bool(self.support.whole(self.mask).all())
         return not torch.equal(self.mask.all(-1), self.mask.any(-1))
 
     def _fits(self, x: Tensor) -> bool:

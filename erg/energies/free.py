@@ -8,7 +8,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.roles import Conditionals, EnergyLike
-from erg.support import OneHot, Support
+from erg.support import Mixed, OneHot, Support
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ def entries_of(mask: Bool[Tensor, "*event"], support: Support) -> Entries | None
     categories = mask.shape[-1:] if isinstance(support, OneHot) else torch.Size()
     sites = mask.all(-1) if categories else mask
     if categories and not torch.equal(sites, mask.any(-1)):
+        return None
+    if isinstance(support, Mixed) and not bool(support.whole(mask)):
         return None
     return Entries(mask.shape, sites.flatten().nonzero().squeeze(1), categories)
 

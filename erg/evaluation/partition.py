@@ -20,7 +20,7 @@ from erg.estimate import Estimate
 from erg.evaluation.quadrature import Bounds, integrated
 from erg.roles import EnergyLike, TwoLayers
 from erg.samplers.chain import sampling
-from erg.support import Binary, Box, OneHot, Real, Spin, Support
+from erg.support import Binary, Box, Mixed, OneHot, Real, Spin, Support
 
 _CHUNK = 2**14
 
@@ -146,6 +146,8 @@ def _smaller(energy: Energy, event: tuple[int, ...]) -> tuple[Energy, tuple[int,
 
 def _states(support: Support, event: tuple[int, ...]) -> float:
     """The log of how many there are."""
+    if isinstance(support, Mixed):
+        return sum(_states(place, (entries,)) for place, entries in support.parts)
     if isinstance(support, OneHot):
         return math.prod(event[:-1]) * math.log(event[-1])
     return math.prod(event) * math.log(2) if isinstance(support, Binary | Spin) else math.inf
@@ -163,7 +165,9 @@ def _score(energy: Energy) -> Callable[[Tensor], Tensor]:
     return score
 
 
-def _summed(score: Callable[[Tensor], Tensor], support: Binary | Spin | OneHot, event: tuple[int, ...]) -> float:
+def _summed(
+    score: Callable[[Tensor], Tensor], support: Binary | Spin | OneHot | Mixed, event: tuple[int, ...]
+) -> float:
     """The log of the sum over all states, chunk after chunk."""
     total = torch.tensor(-math.inf, dtype=torch.float64)
     for states in support.enumerate(event, chunk=_CHUNK):

@@ -2,17 +2,22 @@
 
 from erg.objectives.centred import Centred
 from erg.objectives.combined import Conditional, Weighted
+from erg.objectives.cross_entropy import CrossEntropy, Paired
 from erg.objectives.likelihood import MaximumLikelihood, Phases
 from erg.objectives.penalties import Gradient, Magnitude
+from erg.objectives.sparsity import Sparsity
 from erg.objectives.variational import VariationalLikelihood
 
 __all__ = [
     "Centred",
     "Conditional",
+    "CrossEntropy",
     "Gradient",
     "Magnitude",
     "MaximumLikelihood",
+    "Paired",
     "Phases",
+    "Sparsity",
     "VariationalLikelihood",
     "Weighted",
 ]

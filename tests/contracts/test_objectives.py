@@ -92,8 +92,8 @@ CASES = {
     "Weighted": Case(Weighted({"first": (0.3, LIKELIHOOD), "second": (2.0, LIKELIHOOD)})),
     "Conditional": Case(Conditional(PER_LABEL), conditional=True),
 }
-# Of machines with layers: tests/exact/test_restricted.py, test_deep.py.
-LAYERED = {"Centred", "VariationalLikelihood"}
+# Of machines with layers: tests/exact/test_restricted.py, test_deep.py, test_labelled.py, test_sparsity.py.
+LAYERED = {"Centred", "CrossEntropy", "Paired", "VariationalLikelihood"}
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -104,7 +104,7 @@ def public(role):
 
 def test_every_public_objective_and_penalty_has_a_case():
     assert public(Objective) == set(CASES) | LAYERED
-    assert public(Penalty) - {"Penalty"} == {"Gradient", "Magnitude"}
+    assert public(Penalty) - {"Penalty"} == {"Gradient", "Magnitude", "Sparsity"}
 
 
 @every_case
