@@ -45,6 +45,6 @@ def rows(
         print(f"{path} exists; --force measures again")
         return
     result = measure(*chosen)
-    command = f"python -m benchmarks.{name} {' '.join(chosen)}"
+    command = f"python -m benchmarks.{name.replace('/', '.')} {' '.join(chosen)}"
     write_json(path, {"command": command, **conditions(), **result})
     print(path)
