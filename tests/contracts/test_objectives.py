@@ -94,6 +94,8 @@ CASES = {
 }
 # Of machines with layers: tests/exact/test_restricted.py, test_deep.py, test_labelled.py, test_sparsity.py.
 LAYERED = {"Centred", "CrossEntropy", "Paired", "VariationalLikelihood"}
+# Of discrete states: tests/exact/test_site_objectives.py.
+COUNTED = {"ExactLikelihood", "PseudoLikelihood", "RatioMatching"}
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -103,7 +105,7 @@ def public(role):
 
 
 def test_every_public_objective_and_penalty_has_a_case():
-    assert public(Objective) == set(CASES) | LAYERED
+    assert public(Objective) == set(CASES) | LAYERED | COUNTED
     assert public(Penalty) - {"Penalty"} == {"Gradient", "Magnitude", "Sparsity"}
 
 
