@@ -5,6 +5,7 @@ from erg.energies.boltzmann import BoltzmannMachine
 from erg.energies.counted import Counted
 from erg.energies.deep import DBM
 from erg.energies.energy import Energy, as_energy, evaluate, evaluate_energy
+from erg.energies.field import InField
 from erg.energies.gaussian import Gaussian, GaussianMixture
 from erg.energies.graphs import Graph, Lattice
 from erg.energies.hopfield import ContinuousMemory, DenseMemory, Hopfield
@@ -42,6 +43,7 @@ __all__ = [
     "Given",
     "Graph",
     "Hopfield",
+    "InField",
     "Independent",
     "Ising",
     "LabelledRBM",

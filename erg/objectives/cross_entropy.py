@@ -20,7 +20,7 @@ class CrossEntropy(Objective):
         >>> import torch
         >>> from erg.energies import LabelledRBM
         >>> loss = CrossEntropy()(LabelledRBM(4, 3, classes=2, scale=0.0), (torch.ones(5, 4), torch.tensor([0] * 5)))
-        >>> round(float(loss.value), 4)
+        >>> round(float(loss.terms["cross_entropy"]), 4)
         0.6931
     """
 

@@ -27,6 +27,7 @@ from erg.energies import (
     Given,
     Graph,
     Hopfield,
+    InField,
     Ising,
     LabelledRBM,
     Mixture,
@@ -84,6 +85,7 @@ CASES: dict[str, Callable[[], Energy]] = {
         Graph(2, [(0, 1)]), coupling=nn.Parameter(torch.tensor(0.7)), field=torch.tensor([0.3, -1.0])
     ),
     "Mixture": lambda: Mixture([network(), network()], torch.tensor([0.3, 1.2])),
+    "InField": lambda: InField(network(), torch.tensor([0.4, -1.3])),
     "LabelledRBM": lambda: LabelledRBM(2, 3, classes=3, scale=1.0).given(1),
     "MuellerBrown": lambda: MuellerBrown(),
     "Neural": lambda: Neural(network()),
