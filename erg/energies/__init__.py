@@ -7,6 +7,7 @@ from erg.energies.deep import DBM
 from erg.energies.energy import Energy, as_energy, evaluate, evaluate_energy
 from erg.energies.field import InField
 from erg.energies.gaussian import Gaussian, GaussianMixture
+from erg.energies.gaussian_rbm import DecoupledGaussian, GaussianRBM
 from erg.energies.graphs import Graph, Lattice
 from erg.energies.hopfield import ContinuousMemory, DenseMemory, Hopfield
 from erg.energies.independent import Independent, Uniform
@@ -33,6 +34,7 @@ __all__ = [
     "ContinuousMemory",
     "Counted",
     "Decoupled",
+    "DecoupledGaussian",
     "DenseMemory",
     "DoubleWell",
     "Energy",
@@ -40,6 +42,7 @@ __all__ = [
     "Funnel",
     "Gaussian",
     "GaussianMixture",
+    "GaussianRBM",
     "Given",
     "Graph",
     "Hopfield",

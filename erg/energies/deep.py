@@ -17,6 +17,7 @@ with F the free energy of the even layers. The negative of the first two terms i
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,9 +26,11 @@ from torch import Tensor
 from torch.special import entr
 
 from erg.energies.energy import Energy, check_event
-from erg.energies.restricted import RBM
+from erg.energies.restricted import RBM, Standard
 from erg.energies.units import Bits
 from erg.support import Binary
+
+_CHUNK = 1000
 
 
 class DBM(Energy):
@@ -97,7 +100,9 @@ class DBM(Energy):
         """The state of the even layers: `x`, and the means of the others given it."""
         check_event(x, self.shape, of=DBM)
         v = x.flatten(1)
-        return torch.cat([v, self._even_means(v.detach()).to(v.dtype)], 1) if len(self.sizes) > 2 else v
+        if len(self.sizes) == 2:
+            return v
+        return torch.cat([v, torch.cat([self._even_means(chunk) for chunk in v.detach().split(_CHUNK)])], 1)
 
     def visible(self, even: Float[Tensor, "batch even"]) -> Float[Tensor, "batch *event"]:
         """The visible layer of a state of the even ones."""
@@ -134,11 +139,28 @@ class DBM(Energy):
         machine.visible_offset.copy_(mean)
         machine.hidden_offset.fill_(0.5)
 
+    @torch.no_grad()
+    def holding(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> "DBM":
+        """This machine with other parameters, layer by layer; offsets are 0 from now on.
+
+        Raises:
+            ValueError: If they do not fit this machine's layers.
+        """
+        expected = [*pairwise(self.sizes), *((size,) for size in self.sizes)]
+        found = [tuple(value.shape) for value in (*weights, *biases)]
+        if found != expected:
+            raise ValueError(f"The parameters of this DBM have shapes {expected}, but got {found}.")
+        coupling = torch.zeros_like(self.machine.weight)
+        for weight, (rows, columns, turned) in zip(weights, _blocks(self.sizes), strict=True):
+            coupling[rows, columns] = weight.T if turned else weight
+        self.machine.holding(Standard(coupling, torch.cat([*biases[::2]]), torch.cat([*biases[1::2]])))
+        return self
+
     def weights(self) -> tuple[Float[Tensor, "below above"], ...]:
         """The couplings of each layer with the next, from the lowest."""
         return tuple(
-            self.machine.weight[rows, columns] if even else self.machine.weight[rows, columns].T
-            for even, rows, columns in _blocks(self.sizes)
+            self.machine.weight[rows, columns].T if turned else self.machine.weight[rows, columns]
+            for rows, columns, turned in _blocks(self.sizes)
         )
 
     @torch.no_grad()
@@ -176,7 +198,7 @@ class Neighbours(RBM):
     def __init__(self, sizes: Sequence[int], *, scale: float = 0.01) -> None:
         super().__init__(sum(sizes[::2]), sum(sizes[1::2]), scale=scale)
         coupled = torch.zeros_like(self.weight)
-        for _, rows, columns in _blocks(sizes):
+        for rows, columns, _ in _blocks(sizes):
             coupled[rows, columns] = 1.0
         with torch.no_grad():
             self.weight.mul_(coupled)
@@ -189,11 +211,14 @@ class Neighbours(RBM):
         return self.free_energy(x, weight)
 
 
-def _blocks(sizes: Sequence[int]) -> list[tuple[bool, slice, slice]]:
-    """Where the couplings of each layer with the next are in those of even with odd ones; is the lower one even?"""
+def _blocks(sizes: Sequence[int]) -> list[tuple[slice, slice, bool]]:
+    """Where the couplings of each layer with the next are among those of even (rows) with odd layers (columns).
+
+    The last entry says whether they are turned: the lower layer is the odd one.
+    """
     starts = [sum(sizes[layer % 2 : layer : 2]) for layer in range(len(sizes))]
     places = [slice(start, start + size) for start, size in zip(starts, sizes, strict=True)]
     return [
-        (layer % 2 == 0, *((places[layer], places[layer + 1])[:: 1 if layer % 2 == 0 else -1]))
-        for layer in range(len(sizes) - 1)
+        (upper, lower, True) if layer % 2 else (lower, upper, False)
+        for layer, (lower, upper) in enumerate(pairwise(places))
     ]

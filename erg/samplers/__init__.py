@@ -14,6 +14,7 @@ from erg.samplers.discrete.gibbs import BlockGibbs, Gibbs, gibbs
 from erg.samplers.discrete.informed import GibbsWithGradients, gwg
 from erg.samplers.discrete.langevin import DiscreteLangevin, dmala, dula
 from erg.samplers.discrete.layers import AllLayers
+from erg.samplers.gibbs_langevin import GibbsLangevin
 from erg.samplers.hamiltonian.hmc import HMC, hmc
 from erg.samplers.hamiltonian.nuts import NUTS, nuts
 from erg.samplers.hamiltonian.underdamped import Underdamped, underdamped
@@ -62,6 +63,7 @@ __all__ = [
     "DiscreteLangevin",
     "Geometric",
     "Gibbs",
+    "GibbsLangevin",
     "GibbsWithGradients",
     "ImageLangevin",
     "ImportanceSamples",

@@ -24,6 +24,7 @@ from erg.energies import (
     Funnel,
     Gaussian,
     GaussianMixture,
+    GaussianRBM,
     Given,
     Graph,
     Hopfield,
@@ -79,6 +80,7 @@ CASES: dict[str, Callable[[], Energy]] = {
         torch.stack([COVARIANCE, 2 * COVARIANCE]),
         weights=torch.tensor([0.3, 0.9]),
     ),
+    "GaussianRBM": lambda: GaussianRBM(2, 3, scale=1.0),
     "Given": lambda: Given(Joint(), torch.tensor(0.4)),
     "Hopfield": lambda: Hopfield(torch.tensor([[0.0, 0.7], [0.7, 0.0]])),
     "Ising": lambda: Ising(
@@ -97,7 +99,7 @@ CASES: dict[str, Callable[[], Energy]] = {
 }
 # Without curvature or on discrete states: tests/exact/test_deep.py, test_independent.py, test_pairwise.py,
 # test_restricted.py.
-FLAT = {"DBM", "Decoupled", "Independent", "Potts", "Uniform"}
+FLAT = {"DBM", "Decoupled", "DecoupledGaussian", "Independent", "Potts", "Uniform"}
 every_energy = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES.items()])
 
 

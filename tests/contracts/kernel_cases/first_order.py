@@ -5,6 +5,7 @@ from erg.samplers import (
     Constant,
     Descent,
     Geometric,
+    GibbsLangevin,
     ImageLangevin,
     Langevin,
     LowPrecision,
@@ -42,3 +43,4 @@ KERNELS = {
 }
 EXACT = {name for name in KERNELS if name.startswith(("Metropolis", "mala", "random_walk")) or name == "Scheduled"}
 DETERMINISTIC = {"descent", "Unadjusted-Descent"}
+APART = {"GibbsLangevin": GibbsLangevin(mala(0.2), steps=2)}
