@@ -89,9 +89,9 @@ def row(name: str, measure: Callable[[], dict[str, Any]]) -> None:
         return
     start = time.perf_counter()
     result = measure()
-    result = {"command": f"python -m benchmarks.{name}", **conditions(), **result}
+    result = {"command": f"python -m benchmarks.{name.replace('/', '.')}", **conditions(), **result}
     result["seconds"] = round(time.perf_counter() - start, 1)
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, result)
     print(target)
 

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from erg import rows
 from erg.energies.energy import Energy, as_energy, evaluate, evaluate_energy
-from erg.energies.hopfield import DenseMemory
 from erg.roles import EnergyLike
 from erg.support import Binary, Real, Spin
 
@@ -65,6 +64,15 @@ class Gapped(Protocol):
 
     def gap(self, x: Float[Tensor, "batch *event"], site: int) -> Float[Tensor, " batch"]:
         """The energy with the site at its higher value, less that at its lower one."""
+
+
+@runtime_checkable
+class Bent(Protocol):
+    """An energy that knows whether all entries may be updated at once."""
+
+    @property
+    def concave(self) -> bool:
+        """Whether it is concave between the corners of its support."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +203,7 @@ def recall(
 
 
 def _fitting(energy: Energy) -> Update:
-    concave = isinstance(energy, DenseMemory) and energy.separation.convex
+    concave = isinstance(energy, Bent) and energy.concave
     return Synchronous() if concave or isinstance(energy.support, Real) else Sweeps()
 
 

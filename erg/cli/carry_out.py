@@ -7,10 +7,13 @@ from rich.console import Console
 
 from erg.cli.display import display
 from erg.runs.experiment import Experiment
+from erg.runs.storing import Storing
 from erg.training.guard import DivergenceError
 
 
-def carry_out(make: Callable[[Callable[[str], None]], Experiment], *, trust: bool, notes: Sequence[str] = ()) -> int:
+def carry_out(
+    make: Callable[[Callable[[str], None]], Experiment | Storing], *, trust: bool, notes: Sequence[str] = ()
+) -> int:
     """Train, evaluate and report; return the exit code.
 
     Args:

@@ -60,15 +60,15 @@ def start(source: str, overrides: list[str], out: Path | None) -> int:
     """Train a new run in `out`, or in the first free folder below runs/; return the exit code."""
     from erg.cli.carry_out import carry_out
     from erg.runs.config import resolve
-    from erg.runs.experiment import Experiment
     from erg.runs.folder import RunFolder, new_folder
+    from erg.runs.storing import begin
 
     resolved = resolve(source, overrides)
     folder = RunFolder(out) if out is not None else new_folder(resolved.recipe.name, Path("runs"))
     folder.refuse_used()
     # The user named the recipe, so its classes are trusted.
     return carry_out(
-        lambda say: Experiment(resolved.recipe, folder, config=resolved.text, say=say),
+        lambda say: begin(resolved.recipe, folder, config=resolved.text, say=say),
         trust=True,
         notes=resolved.notes,
     )
@@ -77,8 +77,8 @@ def start(source: str, overrides: list[str], out: Path | None) -> int:
 def _resume(path: Path, *, trust: bool) -> int:
     from erg.cli.carry_out import carry_out, finish
     from erg.runs.config import reopen
-    from erg.runs.experiment import Experiment
     from erg.runs.folder import RunFolder
+    from erg.runs.storing import begin
 
     folder = RunFolder(path)
     state = folder.read()
@@ -91,17 +91,19 @@ def _resume(path: Path, *, trust: bool) -> int:
             return 0
         return finish(path, trust=trust)
     recipe = reopen(folder.config, trust=trust).recipe
-    return carry_out(lambda say: Experiment(recipe, folder, say=say), trust=trust)
+    return carry_out(lambda say: begin(recipe, folder, say=say), trust=trust)
 
 
 def _export_again(folder: "RunFolder", status: str, *, trust: bool) -> None:
     """Write the weights of a finished run from its last checkpoint."""
     from erg.runs.config import reopen
-    from erg.runs.experiment import Experiment
+    from erg.runs.recipe import StoredRecipe
+    from erg.runs.storing import begin
 
-    if not folder.checkpoints.is_dir():
+    recipe = reopen(folder.config, trust=trust).recipe
+    if not isinstance(recipe, StoredRecipe) and not folder.checkpoints.is_dir():
         raise UserError(f"{folder.path} has neither its weights nor a checkpoint; train it anew.")
-    experiment = Experiment(reopen(folder.config, trust=trust).recipe, folder, say=print)
+    experiment = begin(recipe, folder, say=print)
     experiment.status = status
     experiment.conclude()
     print(f"Weights written again: {folder.weights}")

@@ -20,6 +20,7 @@ from erg.energies.potts import Potts
 from erg.energies.products import product
 from erg.energies.restricted import RBM, Decoupled, Standard
 from erg.energies.separations import Exponential, Polynomial, Rectified, Separation
+from erg.energies.stored import Stored, StoredMemory
 from erg.energies.trajectory import Trajectory
 from erg.energies.units import Bits, Categories, Spins, Units
 from erg.energies.watched import Watched
@@ -64,6 +65,8 @@ __all__ = [
     "Separation",
     "Spins",
     "Standard",
+    "Stored",
+    "StoredMemory",
     "Trajectory",
     "Uniform",
     "Units",

@@ -152,6 +152,11 @@ class DenseMemory(Energy):
         self.support = _two_valued(support, of=DenseMemory)
         self.register_buffer("patterns", _stored(patterns, support, of=DenseMemory))
 
+    @property
+    def concave(self) -> bool:
+        """Whether the energy falls with all spins updated at once; see `erg.applications.memory`."""
+        return self.separation.convex
+
     def forward(self, x: Tensor) -> Tensor:
         """Energies of shape (batch,)."""
         check_event(x, self.shape, of=DenseMemory)

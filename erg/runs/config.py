@@ -86,9 +86,11 @@ def reopen(path: Path, *, trust: bool = False) -> Resolved:
 
 
 def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Resolved:
-    from erg.runs.recipe import Recipe
+    from erg.runs.recipe import Recipe, StoredRecipe
 
-    options = _parser()
+    stored = content.get("objective", ...) is None
+    kind: type[Recipe] = StoredRecipe if stored else Recipe
+    options = _parser(kind)
     notes = []
     try:
         config = options.parse_object(content)
@@ -104,7 +106,7 @@ def _resolve(content: dict[str, Any], overrides: list[str], source: str) -> Reso
             config.data.path = os.path.abspath(os.path.expanduser(config.data.path))
         # A second pass over the dump: what is run is exactly what the saved file says.
         text = options.dump(config, skip_unset=False)
-        recipe = Recipe(**vars(options.instantiate(options.parse_string(text))))
+        recipe = kind(**vars(options.instantiate(options.parse_string(text))))
     except UserError:
         raise
     except Exception as error:
@@ -125,13 +127,11 @@ def _rows_of(config: Any) -> tuple[Any, ...]:
     return config.data.name, config.data.path, config.data.binarise
 
 
-def _parser() -> "ArgumentParser":
-    """The options of a recipe."""
+def _parser(kind: "type[Recipe]") -> "ArgumentParser":
+    """The options of this kind of recipe."""
     import torch
     from jsonargparse import ArgumentParser, get_loader, set_loader
     from jsonargparse.typing import register_type
-
-    from erg.runs.recipe import Recipe
 
     def load(text: str) -> Any:
         # jsonargparse hands an option inside of a class on to a parser of that class, as text: null becomes None.
@@ -140,7 +140,7 @@ def _parser() -> "ArgumentParser":
     register_type(torch.dtype, _dtype_name, _dtype, fail_already_registered=False)
     set_loader("recipe", load, exceptions=(yaml.YAMLError,))
     parser = ArgumentParser(exit_on_error=False, prog="erg train RECIPE", default_env=False, parser_mode="recipe")
-    parser.add_class_arguments(Recipe, None)
+    parser.add_class_arguments(kind, None)
     return parser
 
 

@@ -7,6 +7,7 @@ known once the data are.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -109,8 +110,8 @@ class Recipe:
     Args:
         name: What the run is called.
         network: Scores a batch of the data's event shape.
-        objective: What training changes.
-        optimizer: Updates the network's parameters.
+        objective: What training changes; null in a `StoredRecipe`.
+        optimizer: Updates the network's parameters; null in a `StoredRecipe`.
         data: Which data.
         sampler: How samples are drawn from noise.
         validation: What is looked at during training.
@@ -200,4 +201,25 @@ class Recipe:
             raise UserError(
                 f"This run updates on batches of {self.batch_size} rows, but there are now {train} rows to train on; "
                 "put the data back that it was begun on."
+            )
+
+
+@dataclass
+class StoredRecipe(Recipe):
+    """A recipe whose network stores its data in one step, see `erg.energies.Stored`: it says `objective: null`.
+
+    Its sampler has a kernel of its own.
+    """
+
+    objective: Any = None
+    optimizer: Any = None
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective is not None or self.optimizer is not None:
+            raise UserError(f"Recipe {self.name} stores its data, so objective and optimizer are null, both of them.")
+        if self.steps != 1:
+            raise UserError(
+                f"Recipe {self.name} stores its data in 1 step, but has steps={self.steps}; leave it out."
             )

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from erg.cli.main import COMMANDS
+from erg.runs.config import shipped
 from tests.contracts.commands import DIGITS, TINY, erg, pictures, refusal, table
 
 
@@ -84,7 +85,7 @@ def test_a_printed_config_is_a_recipe(tmp_path):
 
 
 def test_recipes_data_and_doctor_answer():
-    assert {line.split()[0] for line in erg("recipes").out.splitlines()} == {"digits", "images", "mnist", "table"}
+    assert {line.split()[0] for line in erg("recipes").out.splitlines()} == set(shipped())
     assert "digits" in erg("data").out
     doctor = erg("doctor")
     assert doctor.code == 0 and "torch" in doctor.out and "compiler" in doctor.out

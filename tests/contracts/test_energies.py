@@ -98,8 +98,9 @@ CASES: dict[str, Callable[[], Energy]] = {
     "WeightedSum": lambda: WeightedSum([network(), Gaussian.standard(2)], [0.7, nn.Parameter(torch.tensor(-0.4))]),
 }
 # Without curvature or on discrete states: tests/exact/test_deep.py, test_independent.py, test_pairwise.py,
-# test_restricted.py.
-FLAT = {"DBM", "Decoupled", "DecoupledGaussian", "Independent", "Potts", "Uniform"}
+# test_restricted.py;
+# stored: tests/contracts/test_stored_runs.py.
+FLAT = {"DBM", "Decoupled", "DecoupledGaussian", "Independent", "Potts", "Stored", "StoredMemory", "Uniform"}
 every_energy = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in CASES.items()])
 
 
