@@ -127,8 +127,8 @@ def section() -> str:
     lines = [
         "## Thermodynamics of the Ising model",
         "",
-        "Chains against exact values, a spin: enumeration of 4 x 4, Kaufman's torus of 32 x 32, and Yang's magnetisation "
-        f"of the infinite lattice up to T = {ORDERED}. Errors are of independent chains.",
+        "Chains against exact values, a spin: enumeration of 4 x 4, Kaufman's torus of 32 x 32, and Yang's "
+        f"magnetisation of the infinite lattice up to T = {ORDERED}. Errors are of independent chains.",
         "",
         "| lattice | quantity | compared | largest difference | in errors, root mean square | in errors, largest "
         f"| all within {SIGMAS:g} |",
