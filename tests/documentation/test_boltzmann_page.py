@@ -1,0 +1,22 @@
+"""The Python in docs/boltzmann.md runs, and shows what the text around it says."""
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "boltzmann.md"
+
+
+def blocks(heading: str) -> dict:
+    """What the Python below a heading leaves behind."""
+    section = PAGE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    session: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL):
+        exec(compile(block, str(PAGE), "exec"), session)
+    return session
+
+
+def test_dense_memories_recall_where_classical_ones_fail():
+    session = blocks("Hopfield networks and associative memory")
+    dense, classical = session["right"]
+    assert dense == 1 and classical < 0.01
+    assert bool(session["dense"].converged.all()) and int(session["dense"].steps.max()) <= 2
