@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from benchmarks.boltzmann.hopfield import told_apart
 from erg.energies import (
     ContinuousMemory,
     DenseMemory,
@@ -141,6 +142,14 @@ class TestContinuous:
         mixture = sum((-(x - p).square() * beta / 2 + beta * p * p / 2).exp() for p in patterns).squeeze(1)
         ratio = (-energy(x)).exp() / mixture
         torch.testing.assert_close(ratio, ratio[:1].expand(9))
+
+
+class TestBenchmark:
+    def test_what_cannot_be_told_apart_is_counted(self):
+        """Two different rows and a copy of one share what is visible: two of these three can be right."""
+        rows = torch.tensor([[0.0, 1, 0], [0.0, 1, 1], [0.0, 1, 1], [1.0, 0, 0], [1.0, 1, 0], [1.0, 1, 0]])
+        unlike, bound = told_apart(rows, torch.tensor([True, True, False]))
+        assert unlike.tolist() == [True, True, True, False, False, False] and bound == pytest.approx(5 / 6)
 
 
 class TestBadInput:
