@@ -16,8 +16,8 @@ class InField(Energy):
     r"""The energy :math:`E(x) - f \cdot x` of each row in a field of its own.
 
     Evidence about single entries is such a field: its entries are the log odds that were observed. Exact
-    conditionals are offered if and only if the energy is an RBM, whose visible units then feel both this field and that
-    of the hidden ones.
+    conditionals are offered if and only if the energy is an RBM, whose visible units feel both this field and
+    that of the hidden ones.
 
     Args:
         energy: Without the field.
