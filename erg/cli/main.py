@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "train on scikit-learn's digits in two minutes, and write a report",
     "train": "train a recipe, a recipe file, or one's own images or table; or go on with a run",
     "sample": "draw samples from a run",
+    "restore": "complete images and rows of which a part is missing",
     "score": "energies and percentiles of files",
     "evaluate": "judge a run's samples and energies",
     "diagnose": "run long chains from data and from noise, and say whether they meet",

@@ -1,15 +1,9 @@
 """``erg sample``: draw samples from a run."""
 
-import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from erg.cli.options import Parser
 from erg.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 KINDS = (".png", ".npy", ".csv")
 
@@ -36,6 +30,7 @@ def run(arguments: list[str]) -> int:
     _check(chosen.n, chosen.steps, chosen.temperature, chosen.out)
     import torch
 
+    from erg.cli.written import write_rows
     from erg.data import in_grey
     from erg.runs.model import open_model
 
@@ -49,7 +44,7 @@ def run(arguments: list[str]) -> int:
     rng = torch.Generator().manual_seed(chosen.seed)
     x = model.draw(chosen.n, rng=rng, steps=chosen.steps, temperature=chosen.temperature)
     x = in_grey(x, domain.support) if out.suffix == ".png" else model.in_own_units(x)
-    _write(out, x, domain.columns)
+    write_rows(out, x, domain.columns)
     print(out)
     return 0
 
@@ -62,27 +57,3 @@ def _check(n: int, steps: int | None, temperature: float, out: Path | None) -> N
         )
     if out is not None and out.suffix not in KINDS:
         raise UserError(f"Samples are written to FILE.png, FILE.npy or FILE.csv, but --out is {out}.")
-
-
-def _write(out: Path, x: "Tensor", columns: Sequence[str] | None) -> None:
-    import numpy as np
-
-    from erg.files import write_atomically, write_text
-    from erg.training.grids import grid, write_png
-
-    if out.suffix == ".png":
-        write_png(out, grid(x))
-    elif out.suffix == ".csv":
-        write_text(out, _as_csv(x, columns or [f"column_{number + 1}" for number in range(x.shape[1])]))
-    else:
-        write_atomically(out, lambda file: np.save(file, x.numpy()))
-
-
-def _as_csv(x: "Tensor", columns: Sequence[str]) -> str:
-    import csv
-
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(columns)
-    rows.writerows([f"{value:.9g}" for value in row] for row in x.tolist())
-    return table.getvalue()

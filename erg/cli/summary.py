@@ -20,6 +20,8 @@ def conclude(path: Path, *, samples: int = 500, seed: int = 0, trust: bool = Fal
     judged = evaluate_run(path, samples=samples, seed=seed, trust=trust, best=best).to_json()
     found = figures(judged)
     _show(found, judged["classifier"])
+    for note in judged["notes"]:
+        print(note)
     if best:
         print(f"These are figures of the best checkpoint, kept in {path / 'best'}; the report shows the last.")
     print(f"{_verdict(found)}Report: {write_report(path)}")

@@ -205,6 +205,10 @@ class RBM(Energy):
         self.visible_offset, self.hidden_offset = torch.zeros_like(b), torch.zeros_like(c)
         return self
 
+    def decoupled(self, x: Float[Tensor, "rows *event"]) -> "Decoupled":
+        """The machine without couplings whose visible units have the means of data: annealing starts there."""
+        return Decoupled(self, self.units.field_of(self._flat(x).mean(0)))
+
     def blended(self, other: "RBM", t: float) -> "RBM":
         """The machine whose E(v, h) is (1 - t) times this one's and t times that of `other`."""
         pairs = zip(self.standard(), other.standard(), strict=True)

@@ -22,6 +22,10 @@ class Blending(Protocol):
 
     shape: tuple[int, ...]
 
+    def decoupled(self, x: Any) -> Any:
+        """A machine of the same layers without couplings, visible units at the means of data."""
+        ...
+
     def blended(self, other: Any, t: float) -> Any:
         """The machine whose energy of both layers is (1 - t) times this one's and t times that of `other`."""
         ...

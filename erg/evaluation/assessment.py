@@ -1,7 +1,7 @@
 """What an evaluation found: figures with their errors, floors and goals, and who judged them."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import ge, gt, le, lt
 from typing import Any, NamedTuple
@@ -73,6 +73,7 @@ class Assessment:
         held_out: How many held-out rows there are.
         energies: Finite energies, for histograms: data (training rows), held_out, samples, noise, and
             ``ood/<name>`` for each further shift.
+        notes: Sentences that a reader of the figures has to know.
     """
 
     metrics: Mapping[str, Metric]
@@ -82,6 +83,7 @@ class Assessment:
     train: int
     held_out: int
     energies: Mapping[str, Tensor] = field(repr=False)
+    notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, without the energies."""
@@ -92,6 +94,7 @@ class Assessment:
             "compared": self.compared,
             "train": self.train,
             "held_out": self.held_out,
+            "notes": list(self.notes),
         }
 
 

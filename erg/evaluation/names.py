@@ -1,6 +1,13 @@
 """What figures are called: in files and goals by the key, before readers by the words."""
 
 METRICS = {
+    "log_likelihood/held_out": "Log-likelihood of held-out data, nats a row",
+    "log_likelihood/train": "Log-likelihood of training data, nats a row",
+    "log_likelihood/held_out/low": "Log-likelihood of held-out data by reverse annealing",
+    "log_z": "Log partition function",
+    "log_z/lower": "Log partition function, forward annealing",
+    "log_z/upper": "Log partition function, reverse annealing",
+    "log_z/bracket": "Nats between both",
     "frechet_distance": "Fréchet distance to training data",
     "kernel_distance": "Kernel distance to training data",
     "class_kl": "Class coverage: KL to uniform",

@@ -129,11 +129,19 @@ def bits_per_dimension(
     return Estimate(-(log_likelihood.value + volume) / unit, log_likelihood.standard_error / unit)
 
 
+def states_to_visit(energy: EnergyLike, event: tuple[int, ...]) -> float:
+    """How many states `log_partition` would visit; infinitely many on the real numbers."""
+    energy, event = _smaller(as_energy(energy), event)
+    # Beyond this nobody visits them, and powers overflow.
+    return math.exp(min(_states(energy.support, event), 700.0))
+
+
 def _smaller(energy: Energy, event: tuple[int, ...]) -> tuple[Energy, tuple[int, ...]]:
     """The energy of the layer with fewer states, of two layers with the same Z."""
     if isinstance(energy, DBM) and energy.shape == event:
         # Of several layers the even ones are one, and the odd ones the other.
-        energy, event = energy.machine, energy.machine.shape
+        machine = energy.machine
+        energy, event = machine, machine.shape
     if not isinstance(energy, TwoLayers) or energy.shape != event:
         return energy, event
     other = energy.of_hidden()

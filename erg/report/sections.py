@@ -118,6 +118,8 @@ def metrics(run: Run) -> str:
     note = "± is one standard error. The floor is what real held-out data score in the place of samples."
     if count:
         note = f"From {number(count)} samples. {note}"
+    notes = [str(sentence) for sentence in (run.evaluation or {}).get("notes") or ()]
+    said = "".join(f"<p class=note>{text(sentence)}</p>" for sentence in notes)
     judge = ""
     if classifier:
         judge = (
@@ -125,7 +127,7 @@ def metrics(run: Run) -> str:
             "Distances in another classifier’s features are not comparable.</p>"
         )
     return section("metrics", "Metrics", f"<p class=note>{note}</p>",
-                   table(("Metric", "Value", "Floor", "Goal"), rows), judge)  # fmt: skip
+                   table(("Metric", "Value", "Floor", "Goal"), rows), said, judge)  # fmt: skip
 
 
 def energies(run: Run) -> str:

@@ -1,15 +1,17 @@
 """Judge a run: samples from noise, figures with errors and floors, goals, pictures, and the report."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from erg.data import in_grey
+from erg.data import Dataset, in_grey
 from erg.errors import UserError
 from erg.evaluation.assess import assess
 from erg.evaluation.assessment import Assessment, with_goals
+from erg.evaluation.likelihood import likelihoods, partition
 from erg.files import write_atomically, write_json
 from erg.runs.model import Model, open_model
 from erg.runs.validation import progression
@@ -41,11 +43,23 @@ def evaluate_run(
     data = model.data()
     rng = torch.Generator().manual_seed(seed)
     drawn = model.draw(samples, rng=rng)
-    judged = with_goals(
-        assess(model.energy, drawn, train=data.train.x, held_out=data.held_out.x, rng=rng), model.recipe.goals
-    )
+    judged = assess(model.energy, drawn, train=data.train.x, held_out=data.held_out.x, rng=rng)
+    judged = with_goals(_with_likelihood(judged, model, drawn, data, rng), model.recipe.goals)
     _write(model, judged, drawn, rng)
     return judged
+
+
+def _with_likelihood(
+    judged: Assessment, model: Model, drawn: torch.Tensor, data: Dataset, rng: torch.Generator
+) -> Assessment:
+    """The same figures, and before them those of the likelihood if the recipe asks for it."""
+    effort = model.recipe.likelihood.effort
+    if effort is None:
+        return judged
+    train, held_out = data.train.x, data.held_out.x
+    found = partition(model.energy, train, drawn, kernel=model.kernel, effort=effort, rng=rng)
+    metrics, notes = likelihoods(model.energy, found, train=train, held_out=held_out, effort=effort)
+    return replace(judged, metrics=metrics | dict(judged.metrics), notes=[*judged.notes, *notes])
 
 
 def _write(model: Model, judged: Assessment, drawn: torch.Tensor, rng: torch.Generator) -> None:

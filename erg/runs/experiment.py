@@ -29,6 +29,7 @@ from erg.runs.model import (
     check_support,
     export_model,
     sampling_kernel,
+    start_at_data,
     tuned_settings,
     use_threads,
 )
@@ -91,7 +92,9 @@ class Experiment:
         self.recipe = recipe
         check_goals(recipe.goals)
         _seed_everything(recipe.seed)
-        self.energy: Energy = self.engine.energy(build_energy(recipe, self.data.shape, self.data.support))
+        energy = build_energy(recipe, self.data.shape, self.data.support)
+        start_at_data(energy, self.data.train.x)
+        self.energy: Energy = self.engine.energy(energy)
         check_support(self.energy, self.data)
         self.averaged = Averaged(self.energy, recipe.average)
         self._smooth = cast(Energy, self.averaged.energy)

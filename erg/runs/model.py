@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from erg.data import Dataset
 from erg.energies.energy import Energy
 from erg.energies.neural import Neural
 from erg.errors import UserError
 from erg.negatives import Tuned
-from erg.roles import Kernel
+from erg.roles import Kernel, StartsAtData
 from erg.runs.config import reopen
 from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder
@@ -123,6 +123,23 @@ def check_support(energy: Energy, data: Dataset) -> None:
             f"This recipe's energy lives on {energy.support}, but {outside} rows of {data.name} do not; "
             + ("set data.binarise=0.5." if bits else "choose another network or other data.")
         )
+
+
+def start_at_data(energy: Energy, x: Float[Tensor, "rows *event"]) -> None:
+    """Set what can be read off the training rows before training, in every part of the energy.
+
+    Raises:
+        UserError: If a part cannot learn from such rows.
+    """
+    started: set[nn.Module] = set()
+    for part in energy.modules():
+        if isinstance(part, StartsAtData) and part not in started:
+            # What is inside of it is its own affair.
+            started.update(part.modules())
+            try:
+                part.start_at(x)
+            except ValueError as error:
+                raise UserError(f"{type(energy).__name__} cannot be trained on these data: {error}") from error
 
 
 def build_optimizer(recipe: Recipe, energy: Energy) -> torch.optim.Optimizer:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from erg.data import Dataset, load
 from erg.errors import UserError
+from erg.evaluation.likelihood import Effort
 from erg.roles import Kernel, Objective
 from erg.samplers.schedules import Schedule
 from erg.training.signals import Limits
@@ -104,6 +105,30 @@ class GuardSettings:
 
 
 @dataclass
+class LikelihoodSettings:
+    """How `erg evaluate` estimates the likelihood, of discrete energies and of machines of two layers.
+
+    Args:
+        enabled: Off, no likelihood is estimated.
+        betas: Steps of annealing, in each direction. Small models are enumerated instead.
+        chains: Independent weights.
+        steps: Of the kernel at each beta.
+        rows: Of training and held-out data that are scored, at most.
+    """
+
+    enabled: bool = False
+    betas: int = 1000
+    chains: int = 100
+    steps: int = 1
+    rows: int = 10_000
+
+    @property
+    def effort(self) -> Effort | None:
+        """None where no likelihood is wanted."""
+        return Effort(self.betas, self.chains, self.steps, self.rows) if self.enabled else None
+
+
+@dataclass
 class Recipe:
     """One experiment.
 
@@ -129,6 +154,7 @@ class Recipe:
             than on one, and far slower on two that have to share a core.
         log_every: Updates between two lines of metrics.jsonl.
         checkpoint_seconds: At most this much work is lost when the run is killed.
+        likelihood: Whether and how `erg evaluate` estimates the likelihood.
         goals: Metric to (comparison, bound); the report says pass or fail.
         description: One line for `erg recipes`.
     """
@@ -153,6 +179,7 @@ class Recipe:
     threads: int | None = None
     log_every: int = 10
     checkpoint_seconds: float = 15.0
+    likelihood: LikelihoodSettings = field(default_factory=LikelihoodSettings)
     goals: dict[str, tuple[str, float]] = field(default_factory=dict)
     description: str = ""
 
