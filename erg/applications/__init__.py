@@ -2,10 +2,12 @@
 
 from erg.applications.completion import Posterior, fill
 from erg.applications.denoising import denoise
+from erg.applications.layerwise import Pairs, layer_machines, pretrained_dbm, stacked
 from erg.applications.memory import Recall, Sweeps, Synchronous, Update, recall
 from erg.applications.pretraining import pretrained
 
 __all__ = [
+    "Pairs",
     "Posterior",
     "Recall",
     "Sweeps",
@@ -13,6 +15,9 @@ __all__ = [
     "Update",
     "denoise",
     "fill",
+    "layer_machines",
     "pretrained",
+    "pretrained_dbm",
     "recall",
+    "stacked",
 ]

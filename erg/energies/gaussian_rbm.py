@@ -10,7 +10,8 @@ the other summed out:
           E(h) = -c^\top h - \sum_i \frac{(b + W h)_i^2 - b_i^2}{2 s_i^2} - \frac12 \sum_i \log 2 \pi s_i^2.
 
 As in an RBM of bits, what is learned are the biases at offsets :math:`\mu, \lambda` of the layers,
-:math:`b' = b + W \lambda` and :math:`c' = c + W^\top (\mu / s^2)`, and the logarithms of the variances.
+:math:`b' = b + W \lambda` and :math:`c' = c + W^\top (\mu / s^2)`, and the logarithms of the variances. Visible
+units, W, b and s are measured in the deviations that data had at the start.
 """
 
 import math
@@ -46,8 +47,7 @@ class GaussianRBM(Energy):
     Args:
         shape: Of the visible event, or how many entries it has.
         hidden: How many hidden bits.
-        scale: The standard deviation of the initial weights, in units of the visible ones' where `start_at` has seen
-            them.
+        scale: The standard deviation of the initial weights.
 
     Raises:
         ValueError: If a layer is empty.
@@ -67,6 +67,7 @@ class GaussianRBM(Energy):
     support = Real()
     visible_offset: Tensor
     hidden_offset: Tensor
+    unit: Tensor
     level: Tensor
 
     def __init__(self, shape: int | Sequence[int], hidden: int, *, scale: float = 0.01) -> None:
@@ -83,24 +84,26 @@ class GaussianRBM(Energy):
         self.log_variance = nn.Parameter(torch.zeros(visible))
         self.register_buffer("visible_offset", torch.zeros(visible))
         self.register_buffer("hidden_offset", torch.zeros(hidden))
+        self.register_buffer("unit", torch.ones(visible))
         self.register_buffer("level", torch.tensor(0.0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Free energies of shape (batch,)."""
-        v, bias = self._flat(x), self._visible_bias()
+        v, bias = self._flat(x) / self.unit, self._visible_bias()
         energies: Tensor = ((v - bias).square() * self._precision() / 2).sum(1)
         return energies - Bits().log_partition(self.hidden_field(x)) + self.level
 
     def joint(self, x: Float[Tensor, "batch *event"], h: Float[Tensor, "batch hidden"]) -> Float[Tensor, " batch"]:
         """E(v, h), for one hidden state a row."""
-        v, (weight, b, c, _) = self._flat(x), self.standard()
-        precision = self._precision()
+        v, (weight, b, c, log_variance) = self._flat(x), self.standard()
+        precision = (-log_variance).exp()
         quadratic = ((v - b).square() * precision / 2).sum(1)
         return quadratic - (((v * precision) @ weight) * h).sum(1) - h @ c + self.level
 
     def hidden_field(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch hidden"]:
         """What the visible layer and the biases send to each hidden unit."""
-        return torch.addmm(self.hidden_bias, (self._flat(x) - self.visible_offset) * self._precision(), self.weight)
+        shifted = (self._flat(x) - self.visible_offset) / self.unit
+        return torch.addmm(self.hidden_bias, shifted * self._precision(), self.weight)
 
     def hidden_mean(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch hidden"]:
         """The probabilities that hidden units are on: the features of `x`."""
@@ -109,12 +112,12 @@ class GaussianRBM(Energy):
     def visible_mean(self, h: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch *event"]:
         """The expected visible states."""
         mean = torch.addmm(self.visible_bias, h - self.hidden_offset, self.weight.T)
-        return mean.reshape(-1, *self.shape)
+        return (mean * self.unit).reshape(-1, *self.shape)
 
     @property
     def visible_deviation(self) -> Float[Tensor, "*event"]:
         """s, the standard deviation of visible units given the hidden ones."""
-        return (self.log_variance / 2).exp().reshape(self.shape)
+        return ((self.log_variance / 2).exp() * self.unit).reshape(self.shape)
 
     def sample_hidden(self, x: Float[Tensor, "batch *event"], rng: Rng = None) -> Float[Tensor, "batch hidden"]:
         """One draw of the hidden layer for each row of `x`."""
@@ -127,10 +130,9 @@ class GaussianRBM(Energy):
 
     @torch.no_grad()
     def start_at(self, x: Float[Tensor, "rows *event"]) -> None:
-        """Before training: offsets, biases and variances at which visible units have means and variances of data.
+        """Before training: offsets, biases and units at which visible units have means and variances of data.
 
-        Variances are at least a hundredth of their mean. Weights are multiplied by the deviations, so that it does
-        not matter in which units the data came.
+        Variances are at least a hundredth of their mean. What is learned does not depend on the units of the data.
 
         Raises:
             ValueError: If the rows are of another shape, not finite, fewer than two or all equal.
@@ -142,10 +144,10 @@ class GaussianRBM(Energy):
                 f"{int((~v.isfinite().all(1)).sum())} are not finite; leave rows out or fill them in."
             )
         mean, variance = _moments(v)
-        self.weight.mul_(((variance.log() - self.log_variance) / 2).exp()[:, None])
+        self.unit.copy_(variance.sqrt())
         self.hidden_bias.zero_()
-        self.visible_bias.copy_(mean)
-        self.log_variance.copy_(variance.log())
+        self.visible_bias.copy_(mean / self.unit)
+        self.log_variance.zero_()
         self.visible_offset.copy_(mean)
         self.hidden_offset.fill_(0.5)
 
@@ -153,23 +155,27 @@ class GaussianRBM(Energy):
     def recentre(self, visible: Float[Tensor, " visible"], hidden: Float[Tensor, " hidden"]) -> None:
         """Move the offsets. The biases follow, so that the energy stays as it is, up to rounding."""
         self.visible_bias.add_(self.weight @ (hidden - self.hidden_offset))
-        self.hidden_bias.add_(((visible - self.visible_offset) * self._precision()) @ self.weight)
+        self.hidden_bias.add_(((visible - self.visible_offset) / self.unit * self._precision()) @ self.weight)
         self.visible_offset.copy_(visible)
         self.hidden_offset.copy_(hidden)
 
     def standard(self) -> GaussianStandard:
-        """The parameters with the offsets folded in."""
-        hidden_bias = self.hidden_bias - (self.visible_offset * self._precision()) @ self.weight
-        return GaussianStandard(self.weight, self._visible_bias(), hidden_bias, self.log_variance)
+        """The parameters with offsets and units folded in."""
+        return GaussianStandard(
+            self.weight * self.unit[:, None],
+            self._visible_bias() * self.unit,
+            self.hidden_bias - (self.visible_offset / self.unit * self._precision()) @ self.weight,
+            self.log_variance + 2 * self.unit.log(),
+        )
 
     def holding(self, parameters: GaussianStandard) -> "GaussianRBM":
-        """This machine with other parameters, in the standard form; offsets are 0 from now on."""
+        """This machine with other parameters, in the standard form; offsets are 0 and units 1 from now on."""
         weight, b, c, log_variance = (value.detach().clone() for value in parameters)
         trained = self.weight.requires_grad
         self.weight, self.visible_bias = nn.Parameter(weight, trained), nn.Parameter(b, trained)
         self.hidden_bias, self.log_variance = nn.Parameter(c, trained), nn.Parameter(log_variance, trained)
         self.visible_offset, self.hidden_offset = torch.zeros_like(b), torch.zeros_like(c)
-        self.level = self.level.to(b)
+        self.unit, self.level = torch.ones_like(b), self.level.to(b)
         return self
 
     def decoupled(self, x: Float[Tensor, "rows *event"]) -> "DecoupledGaussian":
@@ -179,9 +185,10 @@ class GaussianRBM(Energy):
     @torch.no_grad()
     def blended(self, other: "GaussianRBM", t: float) -> "GaussianRBM":
         """The machine whose E(v, h) is (1 - t) times this one's and t times that of `other`."""
-        precision = self._precision().lerp(other._precision(), t)
-        (weight, b, c, _), mine, theirs = self.standard(), self._precision(), other._precision()
-        other_weight, other_b, other_c, _ = other.standard()
+        weight, b, c, log_variance = self.standard()
+        other_weight, other_b, other_c, other_log_variance = other.standard()
+        mine, theirs = (-log_variance).exp(), (-other_log_variance).exp()
+        precision = mine.lerp(theirs, t)
         weight = (weight * mine[:, None]).lerp(other_weight * theirs[:, None], t) / precision[:, None]
         bias = (b * mine).lerp(other_b * theirs, t) / precision
         machine = GaussianRBM(self.shape, len(c), scale=0.0)
@@ -199,9 +206,10 @@ class GaussianRBM(Energy):
         return self.standard()._asdict()
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        # The standard form has no offsets.
+        # The standard form has no offsets and no units.
         for name in ("visible_offset", "hidden_offset"):
             state_dict.setdefault(prefix + name, torch.zeros_like(getattr(self, name)))
+        state_dict.setdefault(prefix + "unit", torch.ones_like(self.unit))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _precision(self) -> Tensor:

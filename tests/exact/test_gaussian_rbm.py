@@ -30,6 +30,12 @@ class World:
         self.h = torch.tensor(list(itertools.product((0.0, 1.0), repeat=hidden)), dtype=torch.float64)
         self.rbm = GaussianRBM(visible, hidden).double()
         self.rbm.holding(GaussianStandard(self.w, self.b, self.c, 2 * self.s.log()))
+        unit = (0.3 * normal(visible)).exp()
+        with torch.no_grad():
+            self.rbm.unit.copy_(unit)
+            self.rbm.weight.div_(unit[:, None])
+            self.rbm.visible_bias.div_(unit)
+            self.rbm.log_variance.sub_(2 * unit.log())
         self.rbm.recentre(normal(visible), torch.rand(hidden, generator=rng, dtype=torch.float64))
         # Completing the square in E(v, h): each h has a normal law with mean b + Wh and weight exp(log_weight).
         self.means = self.b + self.h @ self.w.T
@@ -144,13 +150,13 @@ def test_gradients_are_those_of_the_likelihood(world):
     rbm, data = world.rbm, states(4, seed=5)
     parameters = [p.detach().clone().requires_grad_() for p in rbm.parameters()]
     w, b, c, log_variance = parameters
-    s = (log_variance / 2).exp()
+    w, b, s = w * rbm.unit[:, None], b * rbm.unit, (log_variance / 2).exp() * rbm.unit
     twin = copy.copy(world)
     twin.s, twin.w = s, w
     twin.b, twin.c = b - w @ rbm.hidden_offset, c - (rbm.visible_offset / s**2) @ w
     twin.means = twin.b + world.h @ w.T
     squares = ((twin.means**2 - twin.b**2) / (2 * s**2)).sum(1)
-    twin.log_weights = world.h @ twin.c + squares + (math.log(2 * math.pi) + log_variance).sum() / 2
+    twin.log_weights = world.h @ twin.c + squares + (math.log(2 * math.pi) + 2 * s.log()).sum() / 2
     expected = torch.autograd.grad(-twin.log_density(data).mean(), parameters)
     # E over data, and minus log Z through the hidden layer's energies.
     loss = rbm(data).mean() + (-rbm.of_hidden()(world.h)).logsumexp(0)
