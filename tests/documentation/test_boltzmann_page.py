@@ -20,3 +20,12 @@ def test_dense_memories_recall_where_classical_ones_fail():
     dense, classical = session["right"]
     assert dense == 1 and classical < 0.01
     assert bool(session["dense"].converged.all()) and int(session["dense"].steps.max()) <= 2
+
+
+def test_uses_of_a_machine_of_digits():
+    session = blocks("Uses")
+    held_out = session["data"].held_out
+    assert session["right"] > 0.7 and session["sevens"].shape == (4, 1, 8, 8)
+    assert bool((session["completed"].sample == held_out.x[:5])[..., :4, :].all())
+    wrong = [(found != held_out.x[:5]).float().mean() for found in (session["noisy"], session["clean"].float())]
+    assert wrong[1] < wrong[0]
