@@ -116,6 +116,45 @@ def pretrained_dbm(
     return dbm
 
 
+class PretrainedDBM(DBM):
+    """A `DBM` that is pretrained layer by layer when it is started at data, see `pretrained_dbm`: for recipes.
+
+    Args:
+        shape: Of the visible event, or how many entries it has.
+        hidden: Units of each hidden layer, from the lowest; two or more.
+        epochs: Passes over the rows for each layer.
+        batch_size: Rows an update, and chains.
+        learning_rate: Of pretraining.
+        tolerance: Of the mean field.
+        iterations: Of the mean field, at most.
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        hidden: Sequence[int],
+        *,
+        epochs: int = 5,
+        batch_size: int = 100,
+        learning_rate: float = 0.05,
+        tolerance: float = 1e-3,
+        iterations: int = 100,
+    ) -> None:
+        super().__init__(shape, hidden, tolerance=tolerance, iterations=iterations)
+        self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
+
+    def start_at(self, x: Float[Tensor, "rows *event"]) -> None:
+        """Pretrain on these rows, by torch's global random numbers.
+
+        Raises:
+            ValueError: If there are too few rows or layers, or the rows are no bits.
+        """
+        found = pretrained_dbm(
+            x, self.sizes[1:], epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate
+        )
+        self.machine.load_state_dict(found.machine.state_dict())
+
+
 def layer_machines(shape: Sequence[int], hidden: Sequence[int]) -> Iterator[RBM]:
     """The restricted machines that `stacked` makes a deep one of, from the lowest, with fresh weights."""
     sizes = (math.prod(shape), *hidden)

@@ -7,8 +7,9 @@ how many negatives there are and how often they are refreshed.
 
 from erg.negatives.every import Every
 from erg.negatives.persistent import Persistent
+from erg.negatives.persistent_from_data import PersistentFromData
 from erg.negatives.repeated import Repeated
 from erg.negatives.restarted import FromData, FromNoise
 from erg.negatives.tuned import Tuned
 
-__all__ = ["Every", "FromData", "FromNoise", "Persistent", "Repeated", "Tuned"]
+__all__ = ["Every", "FromData", "FromNoise", "Persistent", "PersistentFromData", "Repeated", "Tuned"]

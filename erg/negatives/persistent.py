@@ -16,6 +16,7 @@ from erg.roles import EnergyLike, Kernel
 from erg.samplers.chain import prepare, sampling
 from erg.samplers.free import on_free_entries
 from erg.samplers.rules import support_of
+from erg.support import Support
 
 
 class Persistent(Chains):
@@ -91,7 +92,7 @@ class Persistent(Chains):
         support, ladder = support_of(energy), ladder_of(self.kernel)
         kept = tuple(x.shape[1:]) if ladder is None else (ladder.replicas, *x.shape[1:])
         if self.positions is None:
-            self.positions = support.initial((self.size, *kept), rng, like=x).to(self.dtype)
+            self.positions = self._first(support, kept, x, rng).to(self.dtype)
             self._lives_on = repr(support)
         self._check(x, kept, repr(support))
         self.positions = self.positions.to(x.device)
@@ -126,6 +127,10 @@ class Persistent(Chains):
             )
         self.positions = None if positions is None else positions.to(self.dtype).clone()
         self._lives_on = state.get("support", "")
+
+    def _first(self, support: Support, kept: tuple[int, ...], x: Tensor, rng: Rng) -> Tensor:
+        """Where the slots begin."""
+        return support.initial((self.size, *kept), rng, like=x)
 
     def _climb(self, kernel: Kernel, energy: EnergyLike, start: Tensor, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """Where the cold replicas and where all replicas are after the steps."""

@@ -93,7 +93,8 @@ class Experiment:
         check_goals(recipe.goals)
         _seed_everything(recipe.seed)
         energy = build_energy(recipe, self.data.shape, self.data.support)
-        start_at_data(energy, self.data.train.x)
+        if not Checkpoints(folder.checkpoints).exist:
+            start_at_data(energy, self.data.train.x)
         self.energy: Energy = self.engine.energy(energy)
         check_support(self.energy, self.data)
         self.averaged = Averaged(self.energy, recipe.average)

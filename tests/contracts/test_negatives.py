@@ -10,10 +10,10 @@ from torch import nn
 
 import erg.negatives
 from erg.energies import Neural
-from erg.negatives import Every, FromData, FromNoise, Persistent, Repeated, Tuned
+from erg.negatives import Every, FromData, FromNoise, Persistent, PersistentFromData, Repeated, Tuned
 from erg.roles import Negatives
 from erg.samplers import mala, random_walk, replica_exchange, ula
-from erg.support import Box
+from erg.support import Binary, Box
 from tests.contracts.buffers import (
     Diverging,
     Identity,
@@ -29,6 +29,7 @@ CASES = {
     "FromData": lambda kernel: FromData(kernel, steps=3),
     "FromNoise": lambda kernel: FromNoise(kernel, steps=3),
     "Persistent": lambda kernel: Persistent(kernel, steps=3, size=20, fresh=0.3),
+    "PersistentFromData": lambda kernel: PersistentFromData(kernel, steps=3, size=20, fresh=0.3),
     "Repeated": lambda kernel: Repeated(Persistent(kernel, steps=3, size=20), times=2),
     "Every": lambda kernel: Every(FromNoise(kernel, steps=3), updates=2),
     "Tuned": lambda kernel: Tuned(Persistent(kernel, steps=3, size=20, fresh=0.3)),
@@ -325,3 +326,21 @@ def test_a_buffer_refuses_an_energy_that_lives_elsewhere():
     other(energy, torch.zeros(4, 2))
     with pytest.raises(ValueError, match=r"holds states of an energy on Box\(low=-1.0, high=1.0\), but .* Real"):
         other(Neural(lambda x: x.square().sum(1)), torch.zeros(4, 2))
+
+
+def test_chains_from_data_begin_there_and_go_on_in_their_own_slots(rng):
+    x = torch.arange(6.0)[:, None] * 100
+    negatives = PersistentFromData(random_walk(1e-3), steps=1, size=8, fresh=0.0)
+    found = negatives(Neural(lambda x: x.sum(1) * 0), x, rng)
+    distance = (found - x.T).abs().min(1).values
+    assert (distance < 1).all()
+    again = negatives(Neural(lambda x: x.sum(1) * 0), x + 50, rng)
+    assert ((again - x.T).abs().min(1).values < 1).all()  # the second batch is not where they are
+    assert len(negatives.positions) == 8
+
+
+def test_bits_in_between_begin_at_the_nearer_value(rng):
+    negatives = PersistentFromData(Identity(), steps=1, size=4, fresh=0.0)
+    found = negatives(Neural(lambda x: x.sum(1), support=Binary()), torch.tensor([[1.0, 0.2, 0.9]]), rng)
+    assert torch.equal(found, torch.tensor([[1.0, 0.0, 1.0]]))
+    assert torch.equal(negatives.positions, found.expand(4, -1))

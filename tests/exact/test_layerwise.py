@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from erg.applications.layerwise import Pairs, layer_machines, pretrained_dbm, stacked
+from erg.applications.layerwise import Pairs, PretrainedDBM, layer_machines, pretrained_dbm, stacked
 from erg.energies import DBM, RBM, Bits
 from erg.evaluation.partition import log_likelihood
 
@@ -74,6 +74,15 @@ def test_layers_have_the_units_that_double_what_is_heard_alone():
     found = [(type(each.units), type(each.hidden_units)) for each in layer_machines((2, 3), [4, 5, 2])]
     assert found == [(Pairs, Bits), (Pairs, Pairs), (Bits, Pairs)]
     assert next(iter(layer_machines((2, 3), [4, 5]))).shape == (2, 3)
+
+
+def test_a_pretrained_machine_is_the_same_by_its_start():
+    x = (torch.rand(60, 6, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    started = PretrainedDBM(6, [4, 3], epochs=2, batch_size=20)
+    torch.manual_seed(3)
+    started.start_at(x)
+    torch.manual_seed(3)
+    close(started(x), pretrained_dbm(x, [4, 3], epochs=2, batch_size=20)(x), 1e-6)
 
 
 @pytest.mark.slow
