@@ -1,7 +1,8 @@
 """Energies score a state."""
 
 from erg.energies.algebra import Clamped, Given, Mixture, Path, WeightedSum
-from erg.energies.boltzmann import BoltzmannMachine
+from erg.energies.based import Based
+from erg.energies.boltzmann import BoltzmannMachine, SpinMachine
 from erg.energies.counted import Counted
 from erg.energies.deep import DBM
 from erg.energies.energy import Energy, as_energy, evaluate, evaluate_energy
@@ -28,6 +29,7 @@ from erg.energies.watched import Watched
 __all__ = [
     "DBM",
     "RBM",
+    "Based",
     "Bits",
     "BoltzmannMachine",
     "Categories",
@@ -63,6 +65,7 @@ __all__ = [
     "Rings",
     "Rosenbrock",
     "Separation",
+    "SpinMachine",
     "Spins",
     "Standard",
     "Stored",

@@ -13,6 +13,7 @@ import erg.energies
 from erg import draws
 from erg.energies import (
     RBM,
+    Based,
     BoltzmannMachine,
     Clamped,
     ContinuousMemory,
@@ -37,6 +38,7 @@ from erg.energies import (
     Path,
     Rings,
     Rosenbrock,
+    SpinMachine,
     Watched,
     WeightedSum,
     evaluate,
@@ -67,6 +69,7 @@ class Joint(nn.Module):
 # One case a public class; each scores events of shape (2,).
 CASES: dict[str, Callable[[], Energy]] = {
     "BoltzmannMachine": lambda: BoltzmannMachine((2,), support=Spin(), scale=1.0),
+    "Based": lambda: Based((2,), lambda shape: network()),
     "Clamped": lambda: Clamped(network(), torch.tensor([True, False]), torch.tensor([0.7, 0.0])),
     "ContinuousMemory": lambda: ContinuousMemory(torch.tensor([[1.0, 0.5], [-1.0, 0.2], [0.4, -1.1]]), sharpness=1.3),
     "Counted": lambda: Counted(network()),
@@ -95,6 +98,7 @@ CASES: dict[str, Callable[[], Energy]] = {
     "Path": lambda: Path(Gaussian.standard(2), network())(0.3),
     "Rings": lambda: Rings((0.5, 1.5), width=0.3),
     "Rosenbrock": lambda: Rosenbrock(2),
+    "SpinMachine": lambda: SpinMachine((2,), scale=1.0),
     "WeightedSum": lambda: WeightedSum([network(), Gaussian.standard(2)], [0.7, nn.Parameter(torch.tensor(-0.4))]),
 }
 # Without curvature or on discrete states: tests/exact/test_deep.py, test_independent.py, test_pairwise.py,
@@ -200,6 +204,7 @@ TAKES_AN_ENERGY: dict[str, Callable[[Energy | Callable[..., Tensor]], Energy]] =
     "Mixture": lambda e: Mixture([Gaussian.standard(2), e]),
     "Neural": lambda e: Neural(e),
     "Path": lambda e: Path(Gaussian.standard(2), e)(0.3),
+    "SpinMachine": lambda: SpinMachine((2,), scale=1.0),
     "WeightedSum": lambda e: WeightedSum([Gaussian.standard(2), e], [1.0, 1.0]),
 }
 
