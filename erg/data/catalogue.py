@@ -7,6 +7,7 @@ from pathlib import Path
 from erg.data.binary import binarised
 from erg.data.dataset import Dataset
 from erg.data.digits import digits
+from erg.data.lattices import ising
 from erg.data.mnist import cache, complete, find, misdirection, mnist
 from erg.data.sources import KINDS, from_path
 from erg.errors import UserError
@@ -14,7 +15,11 @@ from erg.nearest import hint
 from erg.support import Box, Real, Support
 
 _OWN = "yours, with --data.path=PATH"
-_BUILT_IN: dict[str, Callable[[], Dataset]] = {"digits": digits, "mnist": mnist}
+_BUILT_IN: dict[str, Callable[[int], Dataset]] = {
+    "digits": lambda seed: digits(),
+    "mnist": lambda seed: mnist(),
+    "ising": ising,
+}
 _PATH_ONLY: dict[str, tuple[Support, str]] = {"images": (Box(-1.0, 1.0), "images"), "table": (Real(), "a table")}
 _NAMES = ", ".join([*_BUILT_IN, *_PATH_ONLY])
 
@@ -42,11 +47,12 @@ def load(
     """A data set by name, or the one at `path` in its place.
 
     Args:
-        name: `digits` or `mnist`; `images` or `table` for one's own data, which a `path` must give; None or
+        name: `digits`, `mnist` or `ising`; `images` or `table` for one's own data, which a `path` must give; None or
             empty takes whatever `path` holds.
         path: Train on this instead: a folder of pictures or of the four IDX files, an IDX file, `.npy`, `.npz`
             or `.csv`. Its kind is told from its name, and must be images or a table if `name` says so.
-        seed: Which rows are held out, where the source does not say. `digits` and `mnist` have a fixed division.
+        seed: Which rows are held out, where the source does not say. `digits` and `mnist` have a fixed division;
+            `ising` is drawn by it.
         binarise: Make pixels 1 above this grey level in [0, 1] and 0 elsewhere, on `Binary`.
 
     Raises:
@@ -66,6 +72,7 @@ def available() -> list[Known]:
         Known(
             "mnist", "60,000 + 10,000 grey handwritten digits, 28x28", folder is not None and complete(folder), where
         ),
+        Known("ising", "2,000 + 1,000 states of 100 spins on a torus, of known couplings", True, "drawn anew"),
         Known("images", "pictures of one size, grey or RGB; IDX or array files of images", True, _OWN),
         Known("table", "rows of numbers: .csv, or a two-axis array", True, _OWN),
     ]
@@ -74,7 +81,7 @@ def available() -> list[Known]:
 def _loaded(name: str | None, path: Path | str | None, seed: int) -> Dataset:
     _check(name, path)
     if path is None:
-        return _BUILT_IN[name or ""]()
+        return _BUILT_IN[name or ""](seed)
     dataset = from_path(Path(path).expanduser(), seed=seed)
     if name in _PATH_ONLY and dataset.support != _PATH_ONLY[name][0]:
         got = "a table" if dataset.support == Real() else "images"

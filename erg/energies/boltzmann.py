@@ -74,9 +74,8 @@ class BoltzmannMachine(Energy):
         self.register_buffer("weight_of", weight_of, persistent=False)
         self._paint(units)
 
-    @classmethod
+    @staticmethod
     def of(
-        cls,
         couplings: Float[Tensor, "n n"],
         bias: Float[Tensor, "*event"],
         *,
@@ -94,14 +93,14 @@ class BoltzmannMachine(Energy):
                 f"{units} biases need couplings of shape ({units}, {units}), but got {tuple(couplings.shape)}; "
                 "give one row and one column for each entry of the event."
             )
-        check_couplings("coupling", couplings, (units, units), of=cls)
-        check_couplings("bias", bias, tuple(bias.shape), of=cls)
+        check_couplings("coupling", couplings, (units, units), of=BoltzmannMachine)
+        check_couplings("bias", bias, tuple(bias.shape), of=BoltzmannMachine)
         if not torch.allclose(couplings, couplings.T) or bool((couplings.diagonal() != 0).any()):
             raise ValueError(
                 "BoltzmannMachine needs symmetric couplings with zeros on the diagonal, but these are not; take "
                 "(J + J.T) / 2, and write what a unit does on its own as its bias."
             )
-        machine = cls(tuple(bias.shape), support=support, mask=mask).to(couplings)
+        machine = BoltzmannMachine(tuple(bias.shape), support=support, mask=mask).to(couplings)
         outside = couplings[machine.weight_of == len(machine.weights)]
         if bool((outside != 0).any()):
             raise ValueError("Couplings are zero where the mask is false, but some are not; mask both alike.")
@@ -151,6 +150,18 @@ class BoltzmannMachine(Energy):
         self._groups = int(colour.max()) + 1
         for index in range(self._groups):
             self.register_buffer(f"group_{index}", (colour == index).nonzero().squeeze(1), persistent=False)
+
+
+class SpinMachine(BoltzmannMachine):
+    """A `BoltzmannMachine` of spins, any two of which may be coupled, for recipes, which name classes.
+
+    Args:
+        shape: Of the event.
+        scale: Standard deviation of the couplings at the start.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, scale: float = 0.01) -> None:
+        super().__init__(shape, support=Spin(), scale=scale)
 
 
 def _pairs(mask: Tensor | None, units: int) -> Int[Tensor, "pairs 2"]:

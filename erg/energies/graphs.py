@@ -70,6 +70,11 @@ class Sites(nn.Module, ABC):
             return embedding_bag(near, x, mode="sum", per_sample_weights=weights)
         return (x[near] * weights[..., None]).sum(1)
 
+    def matrix(self, coupling: float | Float[Tensor, "..."]) -> Float[Tensor, "sites sites"]:
+        """The couplings J as a dense matrix; two bonds between the same sites add up."""
+        places = torch.arange(len(self.neighbours), device=self.neighbours.device)
+        return self.felt(torch.eye(len(places), device=places.device), places, coupling)
+
     def _paint(self, colour: Int[Tensor, " sites"]) -> None:
         self._colours = int(colour.max()) + 1
         for index in range(self._colours):

@@ -9,6 +9,7 @@ from erg.objectives.penalties import Gradient, Magnitude
 from erg.objectives.pseudolikelihood import PseudoLikelihood
 from erg.objectives.ratio_matching import RatioMatching
 from erg.objectives.sparsity import Sparsity
+from erg.objectives.structure import LatticeRecovery, SparseCouplings
 from erg.objectives.variational import VariationalLikelihood
 
 __all__ = [
@@ -17,12 +18,14 @@ __all__ = [
     "CrossEntropy",
     "ExactLikelihood",
     "Gradient",
+    "LatticeRecovery",
     "Magnitude",
     "MaximumLikelihood",
     "Paired",
     "Phases",
     "PseudoLikelihood",
     "RatioMatching",
+    "SparseCouplings",
     "Sparsity",
     "VariationalLikelihood",
     "Weighted",

@@ -8,7 +8,9 @@ import torch
 
 from erg.data import Dataset, Scaling
 from erg.errors import UserError
-from erg.support import Binary, Box, Real, Support
+from erg.support import Binary, Box, Real, Spin, Support
+
+_PLAIN: dict[str, Support] = {"Real": Real(), "Binary": Binary(), "Spin": Spin()}
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class Domain:
         """
         try:
             kind, scaling, columns = config["support"], config["scaling"], config["columns"]
-            if kind not in ("Real", "Box", "Binary"):
+            if kind not in ("Box", *_PLAIN):
                 raise ValueError(f"rows on {kind}")
-            support: Support = Box(*config["box"]) if kind == "Box" else Real() if kind == "Real" else Binary()
+            support: Support = Box(*config["box"]) if kind == "Box" else _PLAIN[kind]
             return Domain(
                 tuple(int(size) for size in config["shape"]),
                 support,

@@ -204,7 +204,6 @@ TAKES_AN_ENERGY: dict[str, Callable[[Energy | Callable[..., Tensor]], Energy]] =
     "Mixture": lambda e: Mixture([Gaussian.standard(2), e]),
     "Neural": lambda e: Neural(e),
     "Path": lambda e: Path(Gaussian.standard(2), e)(0.3),
-    "SpinMachine": lambda: SpinMachine((2,), scale=1.0),
     "WeightedSum": lambda e: WeightedSum([Gaussian.standard(2), e], [1.0, 1.0]),
 }
 

@@ -94,8 +94,8 @@ CASES = {
 }
 # Of machines with layers: tests/exact/test_restricted.py, test_deep.py, test_labelled.py, test_sparsity.py.
 LAYERED = {"Centred", "CrossEntropy", "Paired", "VariationalLikelihood"}
-# Of discrete states: tests/exact/test_site_objectives.py.
-COUNTED = {"ExactLikelihood", "PseudoLikelihood", "RatioMatching"}
+# Of discrete states: tests/exact/test_site_objectives.py, tests/learning/test_structure.py.
+COUNTED = {"ExactLikelihood", "LatticeRecovery", "PseudoLikelihood", "RatioMatching", "SparseCouplings"}
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
