@@ -10,10 +10,11 @@ MNIST binarised at 0.5; settings were chosen on the last 10,000 training digits,
 import json
 import time
 import warnings
+from collections.abc import Iterator
 from copy import deepcopy
 from itertools import islice
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +143,7 @@ SEEDS = (0, 1, 2)
 LABELS = 1_000
 SIZES = (500, 500)
 RATES = (3e-4, 1e-3, 3e-3)
-PRETRAINING = {"epochs": 10, "learning_rate": 0.05}
+PRETRAINING = {"epochs": 10, "learning_rate": 0.1}
 
 
 def pretraining(data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> dict[str, Any]:
