@@ -4,7 +4,7 @@
 
 A full Boltzmann machine with an L1 penalty is trained by pseudo-likelihood, and by persistent contrastive divergence
 with each of three kernels at equal gradients. The figure is the log of the root mean square error of the couplings
-over all pairs. The penalty's weight is half for the likelihood: pseudo-likelihood sees every pair from both of its ends.
+over all pairs. The penalty's weight is half for the likelihood: pseudo-likelihood sees every pair from both ends.
 """
 
 import json

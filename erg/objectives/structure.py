@@ -84,7 +84,7 @@ def log_rmse(machine: BoltzmannMachine, truth: Float[Tensor, "n n"]) -> Float[Te
                 f"Couplings of {len(truth)} units are known, but this machine has {len(found)}; give the shape of "
                 "the lattice that the data come from."
             )
-        rows, columns = torch.triu_indices(*found.shape, 1)
+        rows, columns = torch.triu_indices(len(truth), len(truth), 1)
         return (found - truth.to(found))[rows, columns].square().mean().sqrt().log()
 
 

@@ -29,3 +29,15 @@ def test_uses_of_a_machine_of_digits():
     assert bool((session["completed"].sample == held_out.x[:5])[..., :4, :].all())
     wrong = [(found != held_out.x[:5]).float().mean() for found in (session["noisy"], session["clean"].float())]
     assert wrong[1] < wrong[0]
+
+
+def test_lattices_order_in_the_cold():
+    cold, warm = blocks("Ising, Potts and general Boltzmann machines")["magnetisation"]
+    assert cold > 0.95 and abs(warm) < 0.05
+
+
+def test_chains_find_the_exact_thermodynamics():
+    session = blocks("Thermodynamics")
+    for quantity in ("energy", "free_energy", "entropy", "magnetisation"):
+        for truth, found in zip(*(getattr(session[name], quantity) for name in ("exact", "found")), strict=True):
+            assert abs(found.value - truth.value) < 5 * found.standard_error
