@@ -55,7 +55,7 @@ class MaximumLikelihood(Objective):
         energy = as_energy(energy)
         return self.compare(energy, batch, self.draw(energy, batch, rng))
 
-    def draw(self, energy: EnergyLike, batch: Float[Tensor, "batch *event"], rng: Rng = None) -> Tensor:
+    def draw(self, energy: EnergyLike, batch: Any, rng: Rng = None) -> Tensor:
         """The negatives that a batch is held against.
 
         Raises:

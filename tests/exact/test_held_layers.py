@@ -110,7 +110,7 @@ def test_conditionals_are_offered_if_and_only_if_the_energy_has_them():
         assert isinstance(energy.clamp(mask.expand(5, 4), 1.0), Conditionals) is has
         view = reduced(energy.clamp(mask, 1.0), entries, Binary())
         assert isinstance(view, Reduced) and isinstance(view, Conditionals) is has
-    with pytest.raises(TypeError, match="has no such conditionals"):
+    with pytest.raises(TypeError, match="Clamped has no such conditionals"):
         sample(BlockGibbs(), plain.clamp(mask, 1.0), torch.zeros(2, 4), 1)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import evaluate_energy
+from erg.energies.free import Reduced
 from erg.roles import Conditionals, EnergyLike, Evaluated, Kernel
 from erg.samplers.discrete.sites import Discrete, gumbel, indicator, other
 from erg.samplers.rules import Position, check_start, check_support, precise, support_of
@@ -114,9 +115,10 @@ class BlockGibbs(Kernel):
         """
         if not isinstance(energy, Conditionals):
             instead = "gibbs() or dmala()" if isinstance(support_of(energy), DISCRETE) else "mala() or random_walk()"
+            named = energy.energy if isinstance(energy, Reduced) else energy
             raise TypeError(
                 "BlockGibbs needs an energy with sample_hidden() and sample_visible(), but "
-                f"{type(energy).__name__} has no such conditionals. Use {instead}."
+                f"{type(named).__name__} has no such conditionals. Use {instead}."
             )
         return Position(x)
 
