@@ -1,8 +1,8 @@
 """What the config.yaml of a run folder may name, so that a run of a stranger can be opened.
 
 A recipe makes objects, and making an object runs code. So a run folder that is not trusted may name
-the classes and functions of erg's own roles, of torch.nn and of torch.optim, defined there and not
-merely imported there, and nothing else. Only modules of erg and torch are imported to find that out.
+the classes and functions of erg's own roles, of the modules below, of torch.nn and of torch.optim, defined
+there and not merely imported there, and nothing else. Only modules of erg and torch are imported to find that out.
 """
 
 import re
@@ -15,7 +15,7 @@ from erg.errors import UserError
 
 ROLES = (
     *("erg.energies", "erg.networks", "erg.negatives", "erg.objectives", "erg.roles", "erg.samplers"),
-    *("erg.training.rates", "erg.training.signals", "torch.nn", "torch.optim"),
+    *("erg.applications", "erg.training.rates", "erg.training.signals", "torch.nn", "torch.optim"),
 )
 _FREE_TEXT = (("name",), ("description",), ("data", "name"), ("data", "path"))
 _WORD = re.compile(r"[\w<>=+-]*")
