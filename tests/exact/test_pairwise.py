@@ -13,7 +13,7 @@ from erg.draws import Replay
 from erg.energies import BoltzmannMachine, Graph, Independent, Ising, Lattice, Neural, Path, Potts, WeightedSum
 from erg.energies.graphs import greedy_colours
 from erg.samplers import Compiled, ais, chain, chromatic, gibbs, replica_exchange, sample
-from erg.samplers.compilation.compiled import Bound
+from erg.samplers.compilation.compiled import Bound, Eager
 from erg.samplers.free import on_free_entries
 from erg.support import Binary, OneHot, Spin
 from tests.exact.pairwise import law_of, seeded, states_of, swept, transition_matrix
@@ -247,6 +247,13 @@ def test_a_compiled_sweep_is_the_same(name):
     state = next(itertools.islice(chain(Compiled(chromatic()), energy, x, seeded()), 2, None))[0]
     assert isinstance(state.bound, Bound), state.bound
     assert (state.x == sample(chromatic(), energy, x, 3, seeded())).float().mean() > 0.98
+
+
+def test_a_sweep_of_many_sites_in_turn_is_not_made_a_graph():
+    machine, x = BoltzmannMachine((130,), support=Spin()), Spin().initial((3, 130), seeded())
+    state, _ = next(chain(Compiled(chromatic()), machine, x, seeded(1)))
+    assert isinstance(state.bound, Eager) and "130 sites one after the other" in state.bound.reason
+    assert torch.equal(state.x, sample(chromatic(), machine, x, 1, seeded(1)))
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (3, 4), (5,), (2, 2, 2), (1, 4, 4)])

@@ -9,6 +9,7 @@ product, and the sites follow one after the other with the fields corrected for 
 """
 
 import functools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,9 +22,11 @@ from erg import draws
 from erg.draws import Rng
 from erg.energies.energy import evaluate_energy
 from erg.roles import EnergyLike, Kernel
-from erg.samplers.discrete.fields import Couplings, check_groups, columns, fields_of, held, whole
+from erg.samplers.discrete.fields import Couplings, Fields, check_groups, columns, fields_of, held, whole
 from erg.samplers.rules import Position, check_start, check_support, precise, support_of
 from erg.support import DISCRETE, Binary, OneHot, Spin
+
+_IN_TURN = 128
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Chromatic(Kernel):
             inside, x, back = whole(energy, state.x)
             still = held(inside, x)
             fields, support = fields_of(energy), support_of(energy)
+            _refuse_long_graphs(fields)
             now = columns(x, energy)
             fixed = None if still is None else columns(still, energy)
             for sites, couplings in zip(fields.groups, fields.couplings, strict=True):
@@ -81,6 +85,18 @@ class Chromatic(Kernel):
 def chromatic() -> Chromatic:
     """Gibbs sweeps over the colours of an energy with local fields; see `Chromatic`."""
     return Chromatic()
+
+
+def _refuse_long_graphs(fields: Fields) -> None:
+    """Leave sweeps of many sites one after the other to Python: a graph of them takes minutes to compile.
+
+    Raises:
+        RuntimeError: While such a sweep is traced; `Compiled` then runs it as it is, and tells why.
+    """
+    tracer = sys.modules.get("torch.fx.experimental.proxy_tensor")
+    in_turn = sum(len(sites) for sites, inside in zip(fields.groups, fields.couplings, strict=True) if inside)
+    if in_turn > _IN_TURN and tracer is not None and tracer.get_proxy_mode() is not None:
+        raise RuntimeError(f"a sweep draws {in_turn} sites one after the other, too many for a graph")
 
 
 def _drawn(
