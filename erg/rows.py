@@ -24,7 +24,8 @@ def every(x: Bool[Tensor, "batch *event"]) -> Bool[Tensor, " batch"]:
 
 def finite(x: Float[Tensor, "batch *event"]) -> Bool[Tensor, " batch"]:
     """Which rows have finite entries only."""
-    return every(x.isfinite())
+    # Zero times infinity is NaN, and so is a sum with one: several times faster than asking each entry.
+    return total(x * 0.0) == 0
 
 
 def spread(weight: float | Tensor, x: Float[Tensor, "batch *event"]) -> float | Tensor:

@@ -97,16 +97,22 @@ class Persistent(Chains):
         self._check(x, kept, repr(support))
         self.positions = self.positions.to(x.device)
         slots = self._slots(energy, x, rng)
-        noise = support.initial((len(x), *kept), rng, like=x)
-        restart = draws.uniform(torch.empty(len(x), device=x.device), rng) < self.fresh
-        start = rows.where(restart, noise, self.positions[slots].to(x.dtype))
+        start, noise = self.positions[slots].to(x.dtype), None
+        if self.fresh:
+            noise = support.initial((len(x), *kept), rng, like=x)
+            restart = draws.uniform(torch.empty(len(x), device=x.device), rng) < self.fresh
+            start = rows.where(restart, noise, start)
         if ladder is None:
             found = end = self._run(energy, start, x, rng)
         else:
             found, end = self._climb(ladder.kernel, energy, start, x, rng)
         # Judged as stored: a state that is finite in float32 may overflow a smaller dtype.
         stored = end.to(self.dtype)
-        self.positions[slots] = rows.where(rows.finite(stored), stored, noise.to(self.dtype))
+        finite = rows.finite(stored)
+        # Drawing noise for every chain that will hardly ever need it would be a tenth of a Boltzmann machine's update.
+        if noise is None and not bool(finite.all()):
+            noise = support.initial((len(x), *kept), rng, like=x)
+        self.positions[slots] = stored if noise is None else rows.where(finite, stored, noise.to(self.dtype))
         return found
 
     def state_dict(self) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def test_conditions_and_held_entries_of_each_row_are_those_of_its_ladder(rng):
     y = torch.arange(15) % 3
     negatives = buffer(mala(0.2), steps=20, size=60, classes=3)
     energy = Neural(lambda x, y: (x - 10.0 * y[:, None]).square().sum(1))
-    for _ in range(12):
+    for _ in range(24):  # by then every slot was drawn
         found = negatives(energy.given(y), torch.zeros(15, 2), rng)
     assert ((found - 10.0 * y[:, None]).abs() < 8).all()
     assert ((negatives.positions - 10.0 * (torch.arange(60) % 3)[:, None, None]).abs() < 12).all()
