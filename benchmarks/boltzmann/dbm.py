@@ -32,8 +32,8 @@ from erg.training.rates import Cosine
 NAME = "boltzmann/dbm"
 STARTS = ("pretrained", "scratch")
 HIDDEN, BATCH, DECAY, TOLERANCE = (512, 1024), 100, 0.999, 0.01
-EPOCHS, BURN_IN, RATE = 5, 300, 0.015
-UPDATES = {"pretrained": 15_000, "scratch": 18_000}
+EPOCHS, BURN_IN, RATE = 10, 300, 0.015
+UPDATES = {"pretrained": 27_000, "scratch": 30_000}
 BETAS, CHAINS, SWEEPS = 8_000, 100, 3_000
 PUBLISHED = -84.62
 
