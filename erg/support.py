@@ -187,13 +187,14 @@ class Mixed:
             ValueError: If there are more than 2^24 states, or a part is not discrete.
         """
         self._check(event)
-        parts = []
-        for place, entries in self.parts:
+        for place, _ in self.parts:
             if isinstance(place, Real | Box):
                 raise ValueError(f"enumerate() lists discrete states, but a part of this lives on {place}.")
-            parts.append(torch.cat(list(place.enumerate((entries,)))))
-        states = math.prod(len(part) for part in parts)
+        states = math.prod(n if isinstance(place, OneHot) else 2**n for place, n in self.parts)
         _refuse_huge(states, f"{type(self).__name__} with {sum(self.sizes)} entries")
+        parts = [
+            torch.cat(list(place.enumerate((n,)))) for place, n in self.parts if not isinstance(place, Real | Box)
+        ]
         for start in range(0, states, chunk):
             index, chosen = torch.arange(start, min(start + chunk, states)), []
             for part in parts:

@@ -20,9 +20,16 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from erg.sklearn import RBM
 
 
-@parametrize_with_checks([RBM(n_components=4, n_iter=2), RBM(n_components=2, centred=False, n_iter=1)])
+@parametrize_with_checks([RBM(n_components=4, n_iter=1)])
 @pytest.mark.filterwarnings("ignore:RBM takes bits")
 def test_it_is_an_estimator(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([RBM(), RBM(n_components=2, centred=False, n_iter=3)])
+@pytest.mark.filterwarnings("ignore:RBM takes bits")
+def test_it_is_an_estimator_with_other_settings(estimator, check):
     check(estimator)
 
 
@@ -99,8 +106,8 @@ def test_scores_are_the_mean_of_their_noisy_ones_and_the_enumerated_sum(x):
             other[i] = 1 - other[i]
             expected += np.log(expit(index[tuple(row)] - index[tuple(other)]))
         assert score == pytest.approx(expected, abs=1e-10)
-    noisy = np.stack([theirs.set_params(random_state=seed).score_samples(rows) for seed in range(400)])
-    assert (abs(noisy.mean(0) - found) < 5 * noisy.std(0) / 20).all()
+    noisy = np.stack([theirs.set_params(random_state=seed).score_samples(rows) for seed in range(200)])
+    assert (abs(noisy.mean(0) - found) < 5 * noisy.std(0) / 200**0.5).all()
 
 
 def test_one_sweep_has_the_law_of_theirs(x):
@@ -112,6 +119,7 @@ def test_one_sweep_has_the_law_of_theirs(x):
     assert (abs(means[0] - means[1]) < 5 * spread).all()
 
 
+@pytest.mark.slow
 def test_it_learns_no_worse(x):
     """The exact likelihood of the same machine on the same data with the same settings."""
     found = {}
@@ -140,8 +148,8 @@ def test_partial_fit_goes_on_where_it_ended(x):
 
 def test_it_works_in_pipelines_and_searches(x):
     y = load_digits().target
-    pipeline = make_pipeline(RBM(n_iter=2, random_state=0), LogisticRegression(max_iter=500))
-    search = GridSearchCV(pipeline, {"rbm__n_components": [2, 12]}, cv=2).fit(x[:400], y[:400])
+    pipeline = make_pipeline(RBM(n_iter=1, random_state=0), LogisticRegression(max_iter=500))
+    search = GridSearchCV(pipeline, {"rbm__n_components": [2, 12]}, cv=2).fit(x[:200], y[:200])
     assert search.best_params_ == {"rbm__n_components": 12}
     assert clone(search.best_estimator_[0]).get_params() == search.best_estimator_[0].get_params()
 

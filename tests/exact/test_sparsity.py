@@ -30,7 +30,7 @@ def test_hidden_units_come_to_rest():
         torch.manual_seed(0)
         rbm = RBM(8, 6, scale=0.1)
         objective = MaximumLikelihood(FromData(BlockGibbs(), 1), {"sparsity": (weight, Sparsity(0.1))})
-        list(train(rbm, objective, [x] * 80, torch.optim.SGD(rbm.parameters(), lr=1.0), rng))
+        list(train(rbm, objective, [x] * 40, torch.optim.SGD(rbm.parameters(), lr=2.0), rng))
         activity.append(rbm.hidden_mean(x).mean().item())
     assert activity[0] > 0.3 and activity[1] == pytest.approx(0.1, abs=0.03)
 

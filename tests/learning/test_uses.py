@@ -139,7 +139,7 @@ def machine(digits):
 def test_flipped_pixels_of_digits_are_found(digits, machine):
     x = digits.held_out.x[:100]
     noisy = torch.where(torch.rand(x.shape, generator=seeded(1)) < 0.1, 1 - x, x)
-    clean = (denoise(machine, noisy, flips=0.1, steps=60, discard=20, rng=seeded()).mean > 0.5).float()
+    clean = (denoise(machine, noisy, flips=0.1, steps=40, discard=10, rng=seeded()).mean > 0.5).float()
     wrong = [float((found != x).float().mean()) for found in (noisy, clean)]
     assert 0.09 < wrong[0] < 0.11
     assert wrong[1] < 0.7 * wrong[0]
@@ -157,14 +157,14 @@ def test_the_lower_half_of_digits_is_completed(digits, machine):
 
 def test_a_pretrained_body_is_the_hidden_means_of_machines(digits):
     x = digits.train.x
-    body = pretrained(x, [32, 16], epochs=6, learning_rate=0.4, batch_size=50)
+    body = pretrained(x, [32, 16], epochs=4, learning_rate=0.5, batch_size=40)
     assert [type(layer) for layer in body] == [nn.Flatten, nn.Linear, nn.Sigmoid, nn.Linear, nn.Sigmoid]
     features = body(x)
     assert features.shape == (len(x), 16) and float(features.std(0).mean().detach()) > 0.1
-    again = pretrained(x, [32, 16], epochs=6, learning_rate=0.4, batch_size=50)
+    again = pretrained(x, [32, 16], epochs=4, learning_rate=0.5, batch_size=40)
     assert all(torch.equal(a, b) for a, b in zip(body.parameters(), again.parameters(), strict=True))
     # The first layer is that of a machine alone, whatever comes on top of it.
-    alone = pretrained(x, [32], epochs=6, learning_rate=0.4, batch_size=50)
+    alone = pretrained(x, [32], epochs=4, learning_rate=0.5, batch_size=40)
     torch.testing.assert_close(body[1].weight, alone[1].weight)
     rebuilt = RBM(64, 32).holding(Standard(alone[1].weight.T, torch.zeros(64), alone[1].bias))
     torch.testing.assert_close(alone(x), rebuilt.hidden_mean(x.flatten(1)))
