@@ -187,14 +187,12 @@ class Mixed:
             ValueError: If there are more than 2^24 states, or a part is not discrete.
         """
         self._check(event)
-        for place, _ in self.parts:
-            if isinstance(place, Real | Box):
-                raise ValueError(f"enumerate() lists discrete states, but a part of this lives on {place}.")
-        states = math.prod(n if isinstance(place, OneHot) else 2**n for place, n in self.parts)
+        discrete = [(place, n) for place, n in self.parts if not isinstance(place, Real | Box)]
+        if len(discrete) < len(self.parts):
+            raise ValueError(f"enumerate() lists discrete states, but some parts of {self} are not.")
+        states = math.prod(n if isinstance(place, OneHot) else 2**n for place, n in discrete)
         _refuse_huge(states, f"{type(self).__name__} with {sum(self.sizes)} entries")
-        parts = [
-            torch.cat(list(place.enumerate((n,)))) for place, n in self.parts if not isinstance(place, Real | Box)
-        ]
+        parts = [torch.cat(list(place.enumerate((n,)))) for place, n in discrete]
         for start in range(0, states, chunk):
             index, chosen = torch.arange(start, min(start + chunk, states)), []
             for part in parts:

@@ -225,7 +225,7 @@ def test_a_mixed_layer_has_the_sum_over_its_states():
         (lambda: MixedUnits(((Categories(3), 6),)), r"Categories\(6\)"),
         (lambda: RBM((2, 2), 3, units=MixedUnits(((Bits(), 2), (Spins(), 2)))), "one line of 4 entries"),
         (lambda: Mixed(((Binary(), 2), (OneHot(), 3))).initial((4, 6)), "rows of 5 entries"),
-        (lambda: next(Mixed(((Binary(), 2), (Real(), 1))).enumerate((3,))), "a part of this lives on Real"),
+        (lambda: next(Mixed(((Binary(), 2), (Real(), 1))).enumerate((3,))), "lists discrete states"),
         (lambda: next(Mixed(((Binary(), 20), (Spin(), 20))).enumerate((40,))), "at most 2\\^24 states"),
         (lambda: LabelledRBM(4, 3, classes=1), "two or more"),
     ],
