@@ -78,7 +78,7 @@ def transition_matrix(kernel, energy, states, support, groups):
             ends = []
             for above in (0, 1):
                 low, high = torch.zeros_like(probability), torch.ones_like(probability)
-                for _ in range(32):
+                for _ in range(26):
                     middle = (low + high) / 2
                     noise[place][:, column] = middle
                     reached = found(site) >= wanted[:, site] + above

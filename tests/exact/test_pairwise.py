@@ -136,6 +136,8 @@ ENERGIES = {
 }
 EVENTS = {"open lattice": (2, 2), "odd ring": (3,), "no bonds": (3,), "potts triangle": (3, 3),
           "potts lattice": (2, 2, 2), "coins": (3,), "bits": (3,), "dice": (2, 3)}  # fmt: skip
+# Of the others the sweeps are looked at among the slow tests.
+FEW = {"open lattice", "star", "potts triangle", "dense spins", "dice"}
 every_energy = pytest.mark.parametrize("name", ENERGIES)
 
 
@@ -166,17 +168,18 @@ def test_local_fields_are_minus_the_gradient(name):
             torch.testing.assert_close(group.couplings, energy.couplings[group.sites][:, group.sites])
 
 
-@every_energy
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FEW)) for n in ENERGIES])
 def test_a_sweep_is_gibbs_site_by_site(name):
     energy, states = case(name)
     tempered, groups = energy / 0.7, [group.sites for group in energy.groups]
     found = transition_matrix(chromatic(), tempered, states, energy.support, groups)
     law = law_of(tempered, states)
     expected = swept(law, states, energy.support, torch.cat(groups).tolist())
-    torch.testing.assert_close(found, expected, atol=1e-8, rtol=0.0)
-    torch.testing.assert_close(law @ found, law, atol=1e-8, rtol=0.0)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0.0)
+    torch.testing.assert_close(law @ found, law, atol=1e-6, rtol=0.0)
 
 
+@pytest.mark.slow
 def test_sums_sweep_too():
     a, b = dense(3), dense(3, seed=5)
     reference = Independent(random(3, seed=9), Spin())
@@ -189,7 +192,7 @@ def test_sums_sweep_too():
     ):
         found = transition_matrix(chromatic(), energy.double(), states, Spin(), groups)
         law = law_of(energy, states)
-        torch.testing.assert_close(law @ found, law, atol=1e-8, rtol=0.0)
+        torch.testing.assert_close(law @ found, law, atol=1e-6, rtol=0.0)
 
 
 def test_each_chain_has_its_own_temperature():
@@ -240,7 +243,7 @@ def test_annealing_and_replicas_take_sweeps():
     assert float(((counts - n * law) / (n * law * (1 - law)).sqrt())[often].abs().max()) < 5
 
 
-@pytest.mark.parametrize("name", ["ring", "masked bits", "dense spins", "potts triangle"])
+@pytest.mark.parametrize("name", ["ring", "dense spins", "potts triangle"])
 def test_a_compiled_sweep_is_the_same(name):
     energy, states = case(name)
     energy, x = energy.float() / 0.8, states.float()
@@ -249,6 +252,7 @@ def test_a_compiled_sweep_is_the_same(name):
     assert (state.x == sample(chromatic(), energy, x, 3, seeded())).float().mean() > 0.98
 
 
+@pytest.mark.slow
 def test_a_sweep_of_many_sites_in_turn_is_not_made_a_graph():
     machine, x = BoltzmannMachine((130,), support=Spin()), Spin().initial((3, 130), seeded())
     state, _ = next(chain(Compiled(chromatic()), machine, x, seeded(1)))
