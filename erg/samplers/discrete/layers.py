@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -31,8 +31,9 @@ class Depth(NamedTuple):
 class AllLayers(Kernel):
     """Moves all layers of a `DBM` by a kernel for its two-layer machine.
 
-    Hidden layers start at the likelier values of their mean field. The law of all layers is left as it is by a kernel
-    that does so, and that of the visible one is its marginal; the energy of a `DBM` is only a bound on it.
+    Hidden layers start at the likelier values of their mean field. What it leaves as it is, with a kernel that does
+    so, is the law of all layers, and of the visible one the marginal: that is the model, on which the energy of a
+    `DBM` is only a bound.
 
     Args:
         kernel: Moves the even layers.
@@ -45,7 +46,6 @@ class AllLayers(Kernel):
     """
 
     kernel: Kernel = field(default_factory=BlockGibbs)
-    invariant: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_kernel(self.kernel, of="AllLayers")
