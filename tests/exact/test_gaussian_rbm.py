@@ -231,6 +231,7 @@ def test_it_starts_at_the_data_in_whatever_units():
     close(*values, 1e-8)
 
 
+@pytest.mark.slow
 def test_learning_finds_two_clusters():
     """Exact likelihood of a machine learned by PCD, against that of the mixture the data came from."""
     rng, deviations = torch.Generator().manual_seed(0), torch.tensor([0.8, 0.5])
