@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 PIP     = $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test test-all lint bench bench-samplers clean
+.PHONY: demo test test-all lint bench bench-samplers bench-boltzmann clean
 
 $(VENV)/.erg: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,7 +33,8 @@ test-all: test
 $(PEERS)/.peers: constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torch
-	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torchebm==0.8.9 ebmkit==0.16.0 blackjax==1.7.1 thrml==0.1.4
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torchebm==0.8.9 ebmkit==0.16.0 blackjax==1.7.1 thrml==0.1.4 scikit-learn
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt --no-deps rbms==0.5.0 learnergy==2.0.2 tqdm h5py
 	touch $@
 
 # Each row is skipped when its result exists: `make bench FORCE=--force` measures all again.
@@ -59,6 +60,17 @@ bench-samplers: $(VENV)/.erg $(PEERS)/.peers
 	$(BIN)/python -m benchmarks.many_chains $(FORCE); \
 	$(BIN)/python -m benchmarks.mclmc_bias $(FORCE); \
 	$(BIN)/python -m benchmarks.samplers
+
+BOLTZMANN := rbm16\ centred rbm16\ centred-flipped rbm16\ uncentred rbm16\ uncentred-flipped rbm500\ train \
+    rbm500\ anneal gibbs dbm\ pretrained deep_binary\ train deep_binary\ anneal recovery thermodynamics uses\ features uses\ free-energy \
+    uses\ pretraining hopfield
+
+# The rows of Boltzmann machines; the time of an update on two threads, everything else on one.
+bench-boltzmann: $(VENV)/.erg $(PEERS)/.peers
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.boltzmann.update $(FORCE)
+	set -e; export OMP_NUM_THREADS=1; for row in $(subst \ ,:,$(BOLTZMANN)); do \
+	    $(BIN)/python -m benchmarks.boltzmann.$$(echo $$row | tr : ' ') $(FORCE); done
+	$(BIN)/python -m benchmarks.boltzmann.table
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

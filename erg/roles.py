@@ -174,6 +174,15 @@ class TwoLayers(Conditionals, Protocol):
 
 
 @runtime_checkable
+class Filtering(Protocol):
+    """An energy whose hidden units have couplings that can be looked at."""
+
+    def filters(self) -> Any:
+        """Shape (hidden, *event)."""
+        ...
+
+
+@runtime_checkable
 class StartsAtData(Protocol):
     """An energy, or a part of one, some of whose parameters can be read off the data before training."""
 

@@ -156,6 +156,10 @@ class DBM(Energy):
         self.machine.holding(Standard(coupling, torch.cat([*biases[::2]]), torch.cat([*biases[1::2]])))
         return self
 
+    def filters(self) -> Float[Tensor, "hidden *event"]:
+        """The couplings of each unit of the lowest hidden layer, in the shape of the event."""
+        return self.weights()[0].detach().T.reshape(-1, *self.shape)
+
     def weights(self) -> tuple[Float[Tensor, "below above"], ...]:
         """The couplings of each layer with the next, from the lowest."""
         return tuple(

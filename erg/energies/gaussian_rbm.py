@@ -44,6 +44,8 @@ class GaussianStandard(NamedTuple):
 class GaussianRBM(Energy):
     """A Gaussian-Bernoulli restricted Boltzmann machine as the energy of its visible layer.
 
+    Gradients are in closed form, and no graph is built.
+
     Args:
         shape: Of the visible event, or how many entries it has.
         hidden: How many hidden bits.
@@ -89,9 +91,16 @@ class GaussianRBM(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Free energies of shape (batch,)."""
-        v, bias = self._flat(x) / self.unit, self._visible_bias()
-        energies: Tensor = ((v - bias).square() * self._precision() / 2).sum(1)
-        return energies - Bits().log_partition(self.hidden_field(x)) + self.level
+        energies: Tensor = _FreeEnergy.apply(
+            self._flat(x) / self.unit,
+            self.weight,
+            self.visible_bias,
+            self.hidden_bias,
+            self.log_variance,
+            self.visible_offset / self.unit,
+            self.hidden_offset,
+        )
+        return energies + self.level
 
     def joint(self, x: Float[Tensor, "batch *event"], h: Float[Tensor, "batch hidden"]) -> Float[Tensor, " batch"]:
         """E(v, h), for one hidden state a row."""
@@ -201,6 +210,10 @@ class GaussianRBM(Energy):
         """The energy of the hidden layer, with the visible one integrated out: it has the same Z."""
         return HiddenOfGaussian(self)
 
+    def filters(self) -> Float[Tensor, "hidden *event"]:
+        """The couplings of each hidden unit, in the shape of the event: to be looked at as pictures."""
+        return self.weight.detach().T.reshape(-1, *self.shape)
+
     def exported_state(self) -> dict[str, Tensor]:
         """What is written to share the machine: the standard form, offsets folded in."""
         return self.standard()._asdict()
@@ -221,6 +234,53 @@ class GaussianRBM(Energy):
     def _flat(self, x: Tensor) -> Tensor:
         check_event(x, self.shape, of=GaussianRBM)
         return x.flatten(1)
+
+
+class _FreeEnergy(torch.autograd.Function):
+    """The free energy of states in units, with its derivatives in closed form."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, v: Tensor, weight: Tensor, b: Tensor, c: Tensor, log_variance: Tensor, mu: Tensor, lam: Tensor
+    ) -> Tensor:
+        parts = _parts(v, weight, b, c, log_variance, mu, lam)
+        precision, rest, _, field = parts
+        ctx.save_for_backward(v, weight, b, c, log_variance, mu, lam, *parts)
+        return (rest.square() * precision).sum(1) / 2 - Bits().log_partition(field)
+
+    @staticmethod
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        inputs, parts = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
+        if torch.is_grad_enabled():  # somebody differentiates the gradient: it needs a graph of its own
+            parts = _parts(*inputs)
+        (_, weight, *_, lam), (precision, rest, shifted, field) = inputs, parts
+        by_v, by_weight, by_b, by_c, by_log_variance = ctx.needs_input_grad[:5]
+        pull = field.sigmoid() * above[:, None]
+        back = pull @ weight.T if by_v or by_log_variance else None
+        pressed = (above @ rest) * precision
+        # What moves the weight moves the bias at zero, too.
+        rows, pulls = torch.cat([shifted * precision, -pressed[None]]), torch.cat([pull, lam[None]])
+        spread = None
+        if by_log_variance and back is not None:
+            spread = ((shifted * back).sum(0) - above @ rest.square() / 2) * precision
+        return (
+            (rest * above[:, None] - back) * precision if by_v and back is not None else None,
+            -(rows.T @ pulls) if by_weight else None,
+            -pressed if by_b else None,
+            -pull.sum(0) if by_c else None,
+            spread,
+            None,
+            None,
+        )
+
+
+def _parts(
+    v: Tensor, weight: Tensor, b: Tensor, c: Tensor, log_variance: Tensor, mu: Tensor, lam: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Precisions, distances from the bias, distances from the offset, and the fields of hidden units."""
+    precision = (-log_variance).exp()
+    shifted = v - mu
+    return precision, v - (b - weight @ lam), shifted, torch.addmm(c, shifted * precision, weight)
 
 
 class HiddenOfGaussian(Energy):

@@ -223,6 +223,10 @@ class RBM(Energy):
         other = RBM(self.hidden_shape, self.shape, units=self.hidden_units, hidden_units=self.units, scale=0.0)
         return other.holding(Standard(weight.T.contiguous(), c, b)).requires_grad_(self.weight.requires_grad)
 
+    def filters(self) -> Float[Tensor, "hidden *event"]:
+        """The couplings of each hidden entry, in the shape of the event: to be looked at as pictures."""
+        return self.weight.detach().T.reshape(-1, *self.shape)
+
     def exported_state(self) -> dict[str, Tensor]:
         """What is written to share the machine: the standard form, offsets folded in."""
         return self.standard()._asdict()

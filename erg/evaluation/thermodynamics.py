@@ -9,8 +9,8 @@ With :math:`p_T(x) = e^{-E(x)/T} / Z_T` on n sites, and the magnetisation :math:
 Small systems are enumerated. For others many chains are cooled together from infinite temperature, where log Z is
 known, through all temperatures. While they cool they gather the weights of annealed importance sampling, whose mean
 is Z at every temperature; where they rest, averages are taken. Chains are independent, so the spread between them is
-an honest error however slowly each of them moves. What it cannot show is a state that no chain has left or found: cool
-more slowly, and look whether that changes anything.
+an honest error however slowly each of them moves. What it cannot show is a state that no chain has left or found:
+cool more slowly, and look whether that changes anything.
 """
 
 import math

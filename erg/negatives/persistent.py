@@ -109,7 +109,7 @@ class Persistent(Chains):
         # Judged as stored: a state that is finite in float32 may overflow a smaller dtype.
         stored = end.to(self.dtype)
         finite = rows.finite(stored)
-        # Drawing noise for every chain that will hardly ever need it would be a tenth of a Boltzmann machine's update.
+        # Noise that is hardly ever needed would be a tenth of the time of a Boltzmann machine's update.
         if noise is None and not bool(finite.all()):
             noise = support.initial((len(x), *kept), rng, like=x)
         self.positions[slots] = stored if noise is None else rows.where(finite, stored, noise.to(self.dtype))

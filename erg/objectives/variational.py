@@ -1,9 +1,9 @@
 r"""Learning of machines whose posterior is out of reach: its mean field stands in for it.
 
 The gradient of the bound :math:`\log p(v) \ge -F(v, m) + H(m) - \log Z` at the means m of the hidden layers given v
-is that of the two-layer machine at data which these means have completed, since m is where the bound is flat. So every
-objective for a machine of two layers is one for a deep machine: the positive phase is by mean field, the negative
-phase by chains over all layers.
+is that of the two-layer machine at data which these means have completed, since m is where the bound is flat. So
+every objective for a machine of two layers is one for a deep machine: the positive phase is by mean field, the
+negative phase by chains over all layers.
 """
 
 from jaxtyping import Float

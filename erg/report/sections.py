@@ -16,6 +16,7 @@ from erg.report.reading import Run, finite_number
 from erg.report.words import summary
 
 MOST_EVENTS = 40
+_FILTERS = "The couplings of the first hidden units, each on its own scale: grey is none, white is positive."
 _LEFT_TO_RIGHT = "Chains of the averaged energy, from left to right."
 
 
@@ -90,7 +91,9 @@ def pictures(run: Run) -> str:
     # Two pictures stand side by side if both are about square; the third takes the width.
     beside = grid is not None and not grid.wide and walk is not None and not walk.wide
     progress = _progress(steps, wide=beside or grid is None or grid.wide)
-    parts = (samples, chain_panel, progress) if beside else (samples, progress, chain_panel)
+    shown = png(folder / "filters.png", "Grid of filters")
+    filters = "" if shown is None else panel("Filters", shown.markup, _FILTERS, wide=shown.wide)
+    parts = (samples, chain_panel, progress, filters) if beside else (samples, progress, chain_panel, filters)
     return section("samples", "Samples", f'<div class="pictures">{"".join(parts)}</div>') if any(parts) else ""
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from erg import rows
 from erg.data import Dataset, in_grey
 from erg.errors import UserError
 from erg.evaluation.assess import assess
 from erg.evaluation.assessment import Assessment, with_goals
 from erg.evaluation.likelihood import likelihoods, partition
 from erg.files import write_atomically, write_json
+from erg.roles import Filtering
 from erg.runs.model import Model, open_model
 from erg.runs.validation import progression
 from erg.training.grids import grid, write_png
@@ -76,3 +78,7 @@ def _write(model: Model, judged: Assessment, drawn: torch.Tensor, rng: torch.Gen
         chain = progression(model.kernel, model.energy, start, model.recipe.sampler.steps, rng)
         frames = in_grey(chain.flatten(0, 1), model.domain.support)
         write_png(folder.samples / "chain.png", grid(frames, columns=chain.shape[1]))
+        if isinstance(model.energy, Filtering):
+            filters = model.energy.filters()[:SHOWN]
+            largest = filters.flatten(1).abs().amax(1).clamp(min=1e-12)
+            write_png(folder.samples / "filters.png", grid(filters / rows.spread(largest, filters)))

@@ -13,11 +13,21 @@ from erg.runs.experiment import Experiment
 from erg.runs.folder import RunFolder
 from tests.contracts.commands import DIGITS, SMALL_NET, TINY, erg, pictures, refusal, table
 
+# Recipes whose settings have other names; on scikit-learn's digits, since MNIST must be fetched.
+MACHINE = ["--steps=2", "--batch_size=8", "--sampler.steps=2", "--validation.every=2", "--validation.samples=8",
+           "--device=cpu", "--data.name=digits"]  # fmt: skip
+MACHINES = {
+    "rbm-mnist": [*MACHINE, "--network.hidden=4"],
+    "rbm-mnist-500": [*MACHINE, "--network.hidden=4"],
+    "deep-binary-mnist": [*MACHINE, "--network.network.channels=[2]", "--objective.negatives.size=16"],
+}
 OWN_DATA = {"digits": None, "mnist": "pictures", "images": "pictures", "table": "table"}
 
 
 def overrides(name: str, folder: Path) -> list[str]:
     """Small settings, and data of one's own where the recipe's must be fetched or given."""
+    if name in MACHINES:
+        return MACHINES[name]
     kind = OWN_DATA[name]
     if kind == "table":
         return [*TINY, "--network.hidden=[4]", f"--data.path={table(folder / 'own.csv')}"]
