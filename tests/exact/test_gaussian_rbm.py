@@ -170,6 +170,28 @@ def test_derivatives_by_states_are_right(world):
     assert torch.autograd.gradgradcheck(world.rbm, x)
 
 
+def test_closed_forms_are_the_derivatives_by_parameters(world):
+    """Against autograd through the energy as it is written, at first and second order, row by row."""
+    rbm, v = world.rbm, states()
+    parameters = list(rbm.parameters())
+    weights = torch.linspace(-1, 2, len(v), dtype=torch.float64)
+
+    def written():
+        w, b, c, log_variance = rbm.standard()
+        quadratic = ((v - b) ** 2 * (-log_variance).exp() / 2).sum(1)
+        return quadratic - torch.nn.functional.softplus(c + v * (-log_variance).exp() @ w).sum(1)
+
+    grads = [
+        torch.autograd.grad((energies * weights).sum(), parameters, create_graph=True)
+        for energies in (rbm(v), written())
+    ]
+    for found, right in zip(*grads, strict=True):
+        close(found, right, 1e-9)
+    second = [torch.autograd.grad(sum((g**2).sum() for g in each), parameters) for each in grads]
+    for found, right in zip(*second, strict=True):
+        close(found, right, 1e-8)
+
+
 def test_offsets_change_coordinates_and_no_energy(world):
     v = states()
     before, standard = world.rbm(v), world.rbm.standard()
