@@ -227,5 +227,6 @@ def _template(shape: tuple[int, ...], like: Tensor | None) -> Tensor:
 def _refuse_huge(states: int, name: str) -> None:
     if states > ENUMERABLE:
         raise ValueError(
-            f"enumerate() lists at most 2^24 states, but {name} has {states}; estimate with annealing instead."
+            f"enumerate() lists at most 2^24 states, those of 24 bits or spins, but {name} has about "
+            f"2^{math.log2(states):.0f}; estimate with annealing (ais, smc) instead."
         )

@@ -1,8 +1,8 @@
 """A network over binary digits: python -m benchmarks.boltzmann.deep_binary train, then anneal.
 
 The recipe `deep-binary-mnist` is a 64-channel residual network and 50,000 updates, for a GPU. Here a reduced one, the
-tutorial's convolutional network on the same base, is trained for an hour on one thread: persistent chains, ten steps
-of the discrete Metropolis-adjusted Langevin algorithm an update. Its log Z is annealed from single pixels to the
+convolutional one on the same base, is trained for an hour on one thread: persistent chains, ten steps of the
+discrete Metropolis-adjusted Langevin algorithm an update. Its log Z is annealed from single pixels to the
 network, and back from the ends of its own long chains.
 """
 
@@ -30,8 +30,8 @@ RUN = Path("runs/bench-deep-binary")
 SECONDS = 3600
 CHANGES = (
     "--network.network=erg.networks.ConvNet",
-    "--network.network.channels=[16,32,64,64]",
-    "--network.network.hidden=64",
+    "--network.network.channels=[8,16,32,32]",
+    "--network.network.hidden=32",
     "--threads=1",
     "--optimizer.lr=0.0003",
     "--steps=60000",

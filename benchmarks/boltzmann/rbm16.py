@@ -26,7 +26,7 @@ HIDDEN, EPOCHS, RATE, SEEDS = 16, 50, 0.01, (0, 1, 2)
 VARIANTS = ("centred", "centred-flipped", "uncentred", "uncentred-flipped")
 PUBLISHED = {"centred": -142.56, "centred-flipped": -142.09, "uncentred": -149.05, "uncentred-flipped": -183.36}
 GOAL = -143.5
-BETAS, CHAINS = 2_000, 500
+BETAS, CHAINS = 10_000, 500
 
 
 def measure(variant: str) -> dict[str, Any]:

@@ -81,5 +81,5 @@ def test_enumeration_lists_every_state_once(support, event, states):
 
 @pytest.mark.parametrize("support, event", [(Binary(), (25,)), (Spin(), (5, 6)), (OneHot(), (16, 3))])
 def test_what_is_too_many_is_refused(support, event):
-    with pytest.raises(ValueError, match=r"at most 2\^24 states, but (Binary|Spin|OneHot)"):
+    with pytest.raises(ValueError, match=r"at most 2\^24 states, .* but (Binary|Spin|OneHot).* has about 2\^"):
         next(support.enumerate(event))
