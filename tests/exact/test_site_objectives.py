@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused():
     for make in (lambda: PseudoLikelihood(sites=0), lambda: RatioMatching(sites=0)):
         with pytest.raises(ValueError, match="one site of each row at least, but got sites=0"):
             make()
-    with pytest.raises(ValueError, match=r"at most 2\^24 states, but Spin\(30,\)"):
+    with pytest.raises(ValueError, match=r"at most 2\^24 states, .* but Spin\(30,\)"):
         ExactLikelihood()(Independent.uniform((30,), Spin()), torch.ones(2, 30))
     with pytest.raises(TypeError, match="this energy lives on Real"):
         ExactLikelihood()(Neural(lambda x: x.sum(1)), torch.ones(2, 3))
