@@ -71,5 +71,5 @@ def test_what_it_cannot_tune_is_refused():
     with pytest.raises(TypeError, match=r"warmup_along\(\) starts at a reference with log_z"):
         warmup_along(Path(Neural(lambda x: x.square().sum(1)), path().energy), mala(0.1))
     for betas, steps in (((0.5, 0.5), 10), ((), 10), ((0.0, 1.0), 1)):
-        with pytest.raises(ValueError, match="ascending betas"):
+        with pytest.raises(ValueError, match=r"ascending betas|steps of at least 2"):
             warmup_along(path(), mala(0.1), betas=betas, steps=steps)

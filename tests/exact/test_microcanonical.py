@@ -253,7 +253,7 @@ def test_events_of_one_entry_are_refused(kernel, event):
 @pytest.mark.parametrize("kernel", [MCLMC, MAMS])
 def test_wrong_settings_are_refused_at_construction(kernel):
     for wrong in ({"step_size": 0.0}, {"length": -1.0}, {"step_size": math.nan}, {"search": 10}):
-        with pytest.raises(ValueError, match="needs (a|search of)"):
+        with pytest.raises(ValueError, match=r"needs (a|search of)"):
             kernel(**wrong)
     with pytest.raises(ValueError, match="one number per row"):
         sample(kernel(torch.ones(2), 1.0), gaussian, torch.zeros(3, 2), 1)
