@@ -89,7 +89,7 @@ class Centred(Objective):
 def _means(energy: Centring, x: Tensor) -> list[Tensor]:
     """Of both layers, over the rows of all processes: they must agree on the offsets."""
     means = [x.flatten(1).mean(0), energy.hidden_mean(x).flatten(1).mean(0)]
-    if torch.distributed.is_initialized():
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
         for mean in means:
             torch.distributed.all_reduce(mean)
             mean /= torch.distributed.get_world_size()
