@@ -3,7 +3,8 @@
 Every wrapper takes a role and returns the same role, so wrappers compose. A plain `nn.Module` or
 closure ``(batch, *event) -> (batch,)`` can be used wherever an energy is expected. The other roles are
 abstract classes, so that a recipe can name any class that inherits from one. They say what a class must
-offer; the only code here is `Kernel.run`, which repeats `Kernel.step`.
+offer; the only code here is `Kernel.run`, which repeats `Kernel.step`. Members of a protocol are attributes of the class
+or plain ones of the instance: from Python 3.12 on, `isinstance` does not see buffers and parts of a module.
 """
 
 from abc import ABC, abstractmethod
@@ -199,8 +200,10 @@ class StartsAtData(Protocol):
 class Centring(Protocol):
     """A machine of two layers whose biases are those at offsets, see `erg.objectives.Centred`."""
 
-    visible_offset: Tensor
-    hidden_offset: Tensor
+    @property
+    def offsets(self) -> tuple[Tensor, Tensor]:
+        """Of the visible and of the hidden layer, each in one line."""
+        ...
 
     def hidden_mean(self, x: Any) -> Any:
         """The expected hidden states of each row."""
@@ -221,13 +224,15 @@ class ClassEnergies(Protocol):
 
 
 @runtime_checkable
-class Pairs(Protocol):
+class Joint(Protocol):
     """A joint energy E(x, y) that is one of states made of both."""
 
-    machine: Any
-
     def pairs(self, x: Any, y: Any) -> Any:
-        """States of `machine`."""
+        """The states made of both."""
+        ...
+
+    def of_pairs(self) -> Any:
+        """The energy of such states."""
         ...
 
 

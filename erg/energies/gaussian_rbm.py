@@ -161,6 +161,11 @@ class GaussianRBM(Energy):
         self.visible_offset.copy_(mean)
         self.hidden_offset.fill_(0.5)
 
+    @property
+    def offsets(self) -> tuple[Float[Tensor, " visible"], Float[Tensor, " hidden"]]:
+        """Where the origin of learning is in both layers."""
+        return self.visible_offset, self.hidden_offset
+
     @torch.no_grad()
     def recentre(self, visible: Float[Tensor, " visible"], hidden: Float[Tensor, " hidden"]) -> None:
         """Move the offsets. The biases follow, so that the energy stays as it is, up to rounding."""

@@ -104,6 +104,10 @@ class LabelledRBM(Energy):
             raise ValueError(f"There is one label a row, but got {tuple(y.shape)} labels for {len(x)} rows.")
         return torch.cat([x.flatten(1), self.coded(y).to(x.dtype)], 1)
 
+    def of_pairs(self) -> RBM:
+        """The energy of such states: `machine`."""
+        return self.machine
+
     def unpaired(self, v: Float[Tensor, "batch entries"]) -> tuple[Tensor, Int[Tensor, " batch"]]:
         """The state and the label in states of `machine`."""
         x, code = v.split([v.shape[1] - self.classes, self.classes], 1)

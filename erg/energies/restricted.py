@@ -165,6 +165,11 @@ class RBM(Energy):
                 "probabilities, or use GaussianRBM."
             )
 
+    @property
+    def offsets(self) -> tuple[Float[Tensor, " visible"], Float[Tensor, " hidden"]]:
+        """Where the origin of learning is in both layers."""
+        return self.visible_offset, self.hidden_offset
+
     @torch.no_grad()
     def recentre(self, visible: Float[Tensor, " visible"], hidden: Float[Tensor, " hidden"]) -> None:
         """Move the offsets. The biases follow, so that the energy stays as it is."""

@@ -82,7 +82,7 @@ class Centred(Objective):
         means = _means(energy, data)
         if model is not None:
             means = [mean.lerp(other, self.model) for mean, other in zip(means, _means(energy, model), strict=True)]
-        offsets = energy.visible_offset, energy.hidden_offset
+        offsets = energy.offsets
         energy.recentre(*(offset.lerp(mean, self.rate) for offset, mean in zip(offsets, means, strict=True)))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch.nn.functional import cross_entropy
 
 from erg.draws import Rng
-from erg.roles import ClassEnergies, EnergyLike, Loss, Objective, Pairs
+from erg.roles import ClassEnergies, EnergyLike, Joint, Loss, Objective
 
 
 class CrossEntropy(Objective):
@@ -50,10 +50,10 @@ class Paired(Objective):
     With a `LabelledRBM`, `MaximumLikelihood` inside makes it a model of p(x, y), by block Gibbs over both.
 
     Args:
-        objective: Compares joint states with ``energy.machine``.
+        objective: Compares joint states with ``energy.of_pairs()``.
 
     Raises:
-        TypeError: When called, if the energy has no machine over pairs, or the batch is no pair.
+        TypeError: When called, if the energy has no energy over pairs, or the batch is no pair.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -62,12 +62,12 @@ class Paired(Objective):
     def __call__(self, energy: EnergyLike, batch: Any, rng: Rng = None) -> Loss:
         """Put x and y together, and compare."""
         x, y = pair(batch, of="Paired")
-        if not isinstance(energy, Pairs):
+        if not isinstance(energy, Joint):
             raise TypeError(
-                "Paired needs an energy with pairs(x, y) and the machine over them, such as LabelledRBM, but "
+                "Paired needs an energy with pairs(x, y) and of_pairs(), such as LabelledRBM, but "
                 f"{type(energy).__name__} has none; Conditional learns x given y with any energy of both."
             )
-        return self.objective(energy.machine, energy.pairs(x, y), rng)
+        return self.objective(energy.of_pairs(), energy.pairs(x, y), rng)
 
 
 def pair(batch: Any, *, of: str) -> Any:

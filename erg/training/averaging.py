@@ -56,7 +56,7 @@ class Averaged:
         for own, source in zip(self.energy.modules(), self._source.modules(), strict=True):
             if isinstance(own, Centring) and isinstance(source, Centring):
                 # Biases can be averaged at common offsets only.
-                own.recentre(source.visible_offset, source.hidden_offset)
+                own.recentre(*source.offsets)
         parameters = [parameter.detach() for parameter in self.energy.parameters()]
         if parameters:
             torch._foreach_lerp_(parameters, [target.detach() for target in self._source.parameters()], 1 - decay)

@@ -11,7 +11,7 @@ from erg.energies import RBM, Bits, Categories, LabelledRBM, MixedUnits, Spins, 
 from erg.evaluation.partition import log_partition
 from erg.negatives import FromData, Persistent
 from erg.objectives import Centred, CrossEntropy, MaximumLikelihood, Paired, Weighted
-from erg.roles import ClassEnergies, Conditionals, Pairs
+from erg.roles import ClassEnergies, Conditionals, Joint
 from erg.samplers import BlockGibbs, dmala, gwg, sample
 from erg.support import Binary, Mixed, OneHot, Real, Spin
 from erg.training.loop import train
@@ -145,7 +145,7 @@ def test_paired_is_the_objective_of_the_machine_over_pairs():
     objective = MaximumLikelihood(FromData(BlockGibbs(), 2))
     first = Paired(objective)(world.energy, (x, y), seeded()).value
     close(first, objective(world.energy.machine, world.energy.pairs(x, y), seeded()).value)
-    assert isinstance(world.energy, Pairs) and isinstance(world.energy, ClassEnergies)
+    assert isinstance(world.energy, Joint) and isinstance(world.energy, ClassEnergies)
 
 
 @pytest.mark.parametrize("share", [0.3, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.0, 1.0))])
