@@ -3,8 +3,8 @@
 Every wrapper takes a role and returns the same role, so wrappers compose. A plain `nn.Module` or
 closure ``(batch, *event) -> (batch,)`` can be used wherever an energy is expected. The other roles are
 abstract classes, so that a recipe can name any class that inherits from one. They say what a class must
-offer; the only code here is `Kernel.run`, which repeats `Kernel.step`. Members of a protocol are attributes of the class
-or plain ones of the instance: from Python 3.12 on, `isinstance` does not see buffers and parts of a module.
+offer; the only code here is `Kernel.run`, which repeats `Kernel.step`. Members of a protocol are those of the class
+or plain attributes: from Python 3.12 on, `isinstance` does not see buffers and parts of a module.
 """
 
 from abc import ABC, abstractmethod
