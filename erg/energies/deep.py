@@ -25,8 +25,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.special import entr
 
+from erg import rows
 from erg.energies.energy import Energy, check_event
-from erg.energies.restricted import RBM, Standard
+from erg.energies.restricted import RBM, Standard, product_plus
 from erg.energies.units import Bits
 from erg.support import Binary
 
@@ -99,7 +100,7 @@ class DBM(Energy):
     def filled(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch even"]:
         """The state of the even layers: `x`, and the means of the others given it."""
         check_event(x, self.shape, of=DBM)
-        v = x.flatten(1)
+        v = rows.flat(x)
         if len(self.sizes) == 2:
             return v
         return torch.cat([v, torch.cat([self._even_means(chunk) for chunk in v.detach().split(_CHUNK)])], 1)
@@ -125,7 +126,7 @@ class DBM(Energy):
         """
         check_event(x, self.shape, of=DBM)
         even = torch.full((len(x), sum(self.sizes[::2])), 0.5, dtype=x.dtype, device=x.device)
-        even[:, : self.sizes[0]] = x.flatten(1)
+        even[:, : self.sizes[0]] = rows.flat(x)
         mean = even.mean(0)
         elsewhere = int((~self.support.contains(x)).sum())
         if elsewhere:
@@ -151,8 +152,8 @@ class DBM(Energy):
         if found != expected:
             raise ValueError(f"The parameters of this DBM have shapes {expected}, but got {found}.")
         coupling = torch.zeros_like(self.machine.weight)
-        for weight, (rows, columns, turned) in zip(weights, _blocks(self.sizes), strict=True):
-            coupling[rows, columns] = weight.T if turned else weight
+        for weight, (even, odd, turned) in zip(weights, _blocks(self.sizes), strict=True):
+            coupling[even, odd] = weight.T if turned else weight
         self.machine.holding(Standard(coupling, torch.cat([*biases[::2]]), torch.cat([*biases[1::2]])))
         return self
 
@@ -163,8 +164,8 @@ class DBM(Energy):
     def weights(self) -> tuple[Float[Tensor, "below above"], ...]:
         """The couplings of each layer with the next, from the lowest."""
         return tuple(
-            self.machine.weight[rows, columns].T if turned else self.machine.weight[rows, columns]
-            for rows, columns, turned in _blocks(self.sizes)
+            self.machine.weight[even, odd].T if turned else self.machine.weight[even, odd]
+            for even, odd, turned in _blocks(self.sizes)
         )
 
     @torch.no_grad()
@@ -173,15 +174,15 @@ class DBM(Energy):
         machine, pixels = self.machine, self.sizes[0]
         weight, offset = machine.weight[pixels:], machine.visible_offset[pixels:]
         bias = machine.visible_bias[pixels:] - weight @ machine.hidden_offset
-        below = torch.addmm(
+        below = product_plus(
             machine.hidden_bias - offset @ weight, v - machine.visible_offset[:pixels], machine.weight[:pixels]
         )
         means = offset.expand(len(v), -1).clone()
         left = torch.arange(len(v), device=v.device)
         for _ in range(self.iterations):
             old = means[left]
-            odd = torch.addmm(below[left], old, weight).sigmoid_()
-            new = torch.addmm(bias, odd, weight.T).sigmoid_()
+            odd = torch.addmm(below[left], old, weight).to(below.dtype).sigmoid_()
+            new = product_plus(bias, odd, weight.T).sigmoid_()
             means[left] = new
             left = left[(new - old).abs().amax(1) > self.tolerance]
             if not len(left):
@@ -202,8 +203,8 @@ class Neighbours(RBM):
     def __init__(self, sizes: Sequence[int], *, scale: float = 0.01) -> None:
         super().__init__(sum(sizes[::2]), sum(sizes[1::2]), scale=scale)
         coupled = torch.zeros_like(self.weight)
-        for rows, columns, _ in _blocks(sizes):
-            coupled[rows, columns] = 1.0
+        for even, odd, _ in _blocks(sizes):
+            coupled[even, odd] = 1.0
         with torch.no_grad():
             self.weight.mul_(coupled)
         everything = bool(coupled.all())

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from erg.energies.restricted import product_plus
 from erg.energies.units import Bits
 
 
@@ -52,4 +53,4 @@ def _parts(
     """Precisions, distances from the bias, distances from the offset, and the fields of hidden units."""
     precision = (-log_variance).exp()
     shifted = v - mu
-    return precision, v - (b - weight @ lam), shifted, torch.addmm(c, shifted * precision, weight)
+    return precision, v - (b - weight @ lam), shifted, product_plus(c, shifted * precision, weight)

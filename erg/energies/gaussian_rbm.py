@@ -22,10 +22,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from erg import draws
+from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import Energy, check_event
 from erg.energies.gaussian_free_energy import FreeEnergy
+from erg.energies.restricted import product_plus
 from erg.energies.units import Bits
 from erg.support import Binary, Real
 
@@ -81,7 +82,7 @@ class GaussianRBM(Energy):
             raise ValueError(
                 f"A GaussianRBM has units in both layers, but got shape={self.shape} and hidden={hidden}."
             )
-        self.weight = nn.Parameter(torch.randn(visible, hidden) * scale)
+        self.weight = nn.Parameter(torch.randn(visible, hidden) * scale if scale else torch.zeros(visible, hidden))
         self.visible_bias = nn.Parameter(torch.zeros(visible))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
         self.log_variance = nn.Parameter(torch.zeros(visible))
@@ -113,7 +114,7 @@ class GaussianRBM(Energy):
     def hidden_field(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch hidden"]:
         """What the visible layer and the biases send to each hidden unit."""
         shifted = (self._flat(x) - self.visible_offset) / self.unit
-        return torch.addmm(self.hidden_bias, shifted * self._precision(), self.weight)
+        return product_plus(self.hidden_bias, shifted * self._precision(), self.weight)
 
     def hidden_mean(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch hidden"]:
         """The probabilities that hidden units are on: the features of `x`."""
@@ -121,7 +122,7 @@ class GaussianRBM(Energy):
 
     def visible_mean(self, h: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch *event"]:
         """The expected visible states."""
-        mean = torch.addmm(self.visible_bias, h - self.hidden_offset, self.weight.T)
+        mean = product_plus(self.visible_bias, h - self.hidden_offset, self.weight.T)
         return (mean * self.unit).reshape(-1, *self.shape)
 
     @property
@@ -239,7 +240,7 @@ class GaussianRBM(Energy):
 
     def _flat(self, x: Tensor) -> Tensor:
         check_event(x, self.shape, of=GaussianRBM)
-        return x.flatten(1)
+        return rows.flat(x)
 
 
 class HiddenOfGaussian(Energy):

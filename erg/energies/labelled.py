@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from erg import rows
 from erg.draws import Rng
 from erg.energies.algebra import Given
 from erg.energies.energy import Energy, check_event
@@ -84,7 +85,7 @@ class LabelledRBM(Energy):
         """E(x, y) of all labels."""
         check_event(x, self.shape, of=LabelledRBM)
         weight, b, c = self.machine.standard()
-        entries, flat = len(weight) - self.classes, x.flatten(1)
+        entries, flat = len(weight) - self.classes, rows.flat(x)
         fields = (flat @ weight[:entries] + c)[:, None] + weight[entries:]
         return -(flat @ b[:entries])[:, None] - b[entries:] - self.machine.hidden_units.log_partition(fields)
 
@@ -102,7 +103,7 @@ class LabelledRBM(Energy):
         check_event(x, self.shape, of=LabelledRBM)
         if y.shape != x.shape[:1]:
             raise ValueError(f"There is one label a row, but got {tuple(y.shape)} labels for {len(x)} rows.")
-        return torch.cat([x.flatten(1), self.coded(y).to(x.dtype)], 1)
+        return torch.cat([rows.flat(x), self.coded(y).to(x.dtype)], 1)
 
     def of_pairs(self) -> RBM:
         """The energy of such states: `machine`."""

@@ -35,5 +35,5 @@ def product(first: RBM, second: RBM) -> RBM:
         )
     (weight, b, c), (other_weight, other_b, other_c) = (machine.standard() for machine in (first, second))
     hidden = first.hidden_shape[0] + second.hidden_shape[0], *first.hidden_shape[1:]
-    machine = RBM(first.shape, hidden, units=first.units, hidden_units=first.hidden_units).to(weight)
+    machine = RBM(first.shape, hidden, units=first.units, hidden_units=first.hidden_units, scale=0.0).to(weight)
     return machine.holding(Standard(torch.cat([weight, other_weight], 1), b + other_b, torch.cat([c, other_c])))

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from erg import rows
 from erg.draws import Rng
 from erg.energies.energy import Energy, check_event
 from erg.energies.units import Bits, Units
@@ -109,16 +110,16 @@ class RBM(Energy):
 
     def joint(self, x: Float[Tensor, "batch *event"], h: Float[Tensor, "batch *hidden"]) -> Float[Tensor, " batch"]:
         """E(v, h), for one hidden state a row."""
-        v, h, (weight, b, c) = self._flat(x), h.flatten(1), self.standard()
+        v, h, (weight, b, c) = self._flat(x), rows.flat(h), self.standard()
         return -((v @ weight) * h).sum(1) - v @ b - h @ c
 
     def hidden_field(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch hidden"]:
         """What the visible layer and the biases send to each hidden unit."""
-        return torch.addmm(self.hidden_bias, self._flat(x) - self.visible_offset, self.weight)
+        return product_plus(self.hidden_bias, self._flat(x) - self.visible_offset, self.weight)
 
     def visible_field(self, h: Float[Tensor, "batch *hidden"]) -> Float[Tensor, "batch visible"]:
         """What the hidden layer and the biases send to each visible unit."""
-        return torch.addmm(self.visible_bias, h.flatten(1) - self.hidden_offset, self.weight.T)
+        return product_plus(self.visible_bias, rows.flat(h) - self.hidden_offset, self.weight.T)
 
     def hidden_mean(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch *hidden"]:
         """The expected hidden states: the features of `x`."""
@@ -215,7 +216,17 @@ class RBM(Energy):
         return Decoupled(self, self.units.field_of(self._flat(x).mean(0)))
 
     def blended(self, other: "RBM", t: float) -> "RBM":
-        """The machine whose E(v, h) is (1 - t) times this one's and t times that of `other`."""
+        """The machine whose E(v, h) is (1 - t) times this one's and t times that of `other`.
+
+        Raises:
+            ValueError: If `other` is made of other units.
+        """
+        kinds = [(machine.units, machine.hidden_units) for machine in (self, other)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(
+                f"Machines of the same units are blended, but these are of {kinds[0]} and {kinds[1]} (units, hidden "
+                "units)."
+            )
         pairs = zip(self.standard(), other.standard(), strict=True)
         return self.having(Standard(*(mine.lerp(theirs, t) for mine, theirs in pairs)))
 
@@ -244,7 +255,14 @@ class RBM(Energy):
 
     def _flat(self, x: Tensor) -> Tensor:
         check_event(x, self.shape, of=type(self))
-        return x.flatten(1)
+        return rows.flat(x)
+
+
+def product_plus(
+    bias: Float[Tensor, " columns"], x: Float[Tensor, "rows inner"], weight: Float[Tensor, "inner columns"]
+) -> Float[Tensor, "rows columns"]:
+    """Fields, in the dtype of the biases: autocast rounds the product, but no draw and no sum after it."""
+    return torch.addmm(bias, x, weight).to(bias.dtype)
 
 
 class _FreeEnergy(torch.autograd.Function):
@@ -255,26 +273,27 @@ class _FreeEnergy(torch.autograd.Function):
         ctx: Any, v: Tensor, weight: Tensor, b: Tensor, c: Tensor, mu: Tensor, lam: Tensor, hidden: Units
     ) -> Tensor:
         shifted = v - mu
-        field = torch.addmm(c, shifted, weight)
+        field = product_plus(c, shifted, weight)
         ctx.save_for_backward(v, weight, b, c, mu, lam, shifted, field)
         ctx.hidden = hidden
         constant = lam @ c - mu @ (weight @ lam)
-        return field @ lam - v @ b - hidden.log_partition(field) - constant
+        # Not by matrix products, which autocast would round to a nat.
+        return (field * lam).sum(1) - (v * b).sum(1) - hidden.log_partition(field) - constant
 
     @staticmethod
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         v, weight, b, c, mu, lam, shifted, field = ctx.saved_tensors
         if torch.is_grad_enabled():  # somebody differentiates the gradient: it needs a graph of its own
             shifted = v - mu
-            field = torch.addmm(c, shifted, weight)
+            field = product_plus(c, shifted, weight)
         mean = ctx.hidden.mean(field)
         pull = (lam - mean) * above[:, None]
         by_v, by_weight, by_b, by_c = ctx.needs_input_grad[:4]
         # The constant's part is one more row of the product.
-        rows, pulls = torch.cat([shifted, mu[None]]), torch.cat([pull, above.sum() * lam[None]])
+        pushes, pulls = torch.cat([shifted, mu[None]]), torch.cat([pull, above.sum() * lam[None]])
         return (
             pull @ weight.T - above[:, None] * b if by_v else None,
-            rows.T @ pulls if by_weight else None,
+            pushes.T @ pulls if by_weight else None,
             -(above @ v) if by_b else None,
             -(above @ mean) if by_c else None,
             None,

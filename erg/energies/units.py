@@ -73,7 +73,8 @@ class Bits(Units):
 
     def sample(self, field: Tensor, rng: Rng = None) -> Tensor:
         """Coins."""
-        return (draws.uniform(field, rng) < field.sigmoid()).to(field.dtype)
+        p = _precise(field).sigmoid()
+        return (draws.uniform(p, rng) < p).to(field.dtype)
 
     def field_of(self, mean: Tensor) -> Tensor:
         """The log odds, of a mean in [0.01, 0.99]."""
@@ -96,7 +97,8 @@ class Spins(Units):
 
     def sample(self, field: Tensor, rng: Rng = None) -> Tensor:
         """Signs."""
-        return (draws.uniform(field, rng) < (2 * field).sigmoid()).to(field.dtype) * 2 - 1
+        p = (2 * _precise(field)).sigmoid()
+        return (draws.uniform(p, rng) < p).to(field.dtype) * 2 - 1
 
     def field_of(self, mean: Tensor) -> Tensor:
         """The inverse hyperbolic tangent, of a mean in [-0.98, 0.98]."""
@@ -131,9 +133,9 @@ class Categories(Units):
 
     def sample(self, field: Tensor, rng: Rng = None) -> Tensor:
         """Dice."""
-        sites = self._sites(field)
+        sites = self._sites(_precise(field))
         # Gumbel noise turns a maximum into a draw; 1 - u is never 0.
-        gumbel = -(-(1 - draws.uniform(field, rng).reshape(sites.shape)).log()).log()
+        gumbel = -(-(1 - draws.uniform(sites, rng)).log()).log()
         categories = torch.arange(self.count, device=field.device)
         # Not one_hot(), which looks at values: a compiled step cannot.
         return ((sites + gumbel).argmax(-1, keepdim=True) == categories).to(field.dtype).flatten(-2)
@@ -156,3 +158,8 @@ class Categories(Units):
 
     def _sites(self, field: Tensor) -> Tensor:
         return field.unflatten(-1, (-1, self.count))
+
+
+def _precise(field: Tensor) -> Tensor:
+    """In float32 or better: uniform numbers of 16 bits are 0 once in a few hundred draws, below any probability."""
+    return field if field.dtype == torch.float64 else field.float()

@@ -83,7 +83,13 @@ class Centred(Objective):
         if model is not None:
             means = [mean.lerp(other, self.model) for mean, other in zip(means, _means(energy, model), strict=True)]
         offsets = energy.offsets
-        energy.recentre(*(offset.lerp(mean, self.rate) for offset, mean in zip(offsets, means, strict=True)))
+        # A batch that is not finite moves nothing: the guard skips it, and weights stay whole.
+        moved = [
+            offset.lerp(mean.where(mean.isfinite(), offset), self.rate)
+            for offset, mean in zip(offsets, means, strict=True)
+        ]
+        with torch.autocast(data.device.type, enabled=False):  # rounded, the biases would not follow
+            energy.recentre(*moved)
 
 
 def _means(energy: Centring, x: Tensor) -> list[Tensor]:
