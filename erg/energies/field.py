@@ -64,6 +64,10 @@ class InField(Energy):
         """Those of the energy."""
         return self.energy.free_entries(event)
 
+    def given(self, y: Any) -> "InField":
+        """The conditioned energy in the same field."""
+        return InField(self.energy.given(y), self.field)
+
     def _sample_visible(self, h: Float[Tensor, "batch *hidden"], rng: Rng = None) -> Float[Tensor, "batch *event"]:
         """One draw of the visible layer for each row of `h`, in the row's field."""
         machine = self.energy

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from erg.energies.algebra import Clamped, Given, Mixture, WeightedSum
+from erg.energies.field import InField
 from erg.energies.free import Reduced
 from erg.roles import EnergyLike
 
@@ -14,8 +15,9 @@ from erg.roles import EnergyLike
 def repeated(energy: EnergyLike, times: int, *, event: int) -> Any:
     """The same energy for `times` consecutive states of each row: what it holds one of a row is repeated.
 
-    Conditions, weights (temperatures too) and held entries are found inside sums, mixtures, conditions and clamps. An
-    energy without any is returned as it is. What a function of the user's own holds for each row is out of reach.
+    Conditions, weights (temperatures too), fields and held entries are found inside sums, mixtures, conditions and
+    clamps. An energy without any is returned as it is. What a function of the user's own holds for each row is out of
+    reach.
 
     Args:
         energy: Over rows.
@@ -40,6 +42,11 @@ def repeated(energy: EnergyLike, times: int, *, event: int) -> Any:
             mask, values = (_repeated(held, times, over=event) for held in (energy.mask, energy.values))
             same = inner is energy.energy and mask is energy.mask and values is energy.values
             return energy if same else Clamped(inner, mask, values)
+        case InField():
+            inner = repeated(energy.energy, times, event=event)
+            whole = energy.field.ndim <= event
+            field = energy.field if whole else energy.field.repeat_interleave(times, 0)
+            return energy if inner is energy.energy and whole else InField(inner, field)
         case WeightedSum():
             parts = [repeated(part, times, event=event) for part in energy.energies]
             weights = [_repeated(weight, times, over=0) for weight in energy.weights]

@@ -1,5 +1,7 @@
 """Wrappers that leave an energy as it is, and notice how it is used."""
 
+from typing import Any
+
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -36,3 +38,10 @@ class SeenThrough(Energy):
     def free_entries(self, event: tuple[int, ...]) -> Bool[Tensor, "*event"] | None:
         """Those of the energy."""
         return self.energy.free_entries(event)
+
+
+def unwrapped(energy: EnergyLike) -> Any:
+    """The energy that is looked at through such wrappers: whoever needs a class of energies asks this one."""
+    while isinstance(energy, SeenThrough):
+        energy = energy.energy
+    return energy

@@ -16,6 +16,7 @@ from erg import rows
 from erg.draws import Rng
 from erg.energies.gaussian_rbm import GaussianRBM
 from erg.energies.neural import Neural
+from erg.energies.seen_through import unwrapped
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.composition import check_kernel
 from erg.samplers.rules import Position
@@ -59,17 +60,19 @@ class GibbsLangevin(Kernel):
         Raises:
             TypeError: If the energy is no `GaussianRBM`.
         """
-        if not isinstance(energy, GaussianRBM):
+        machine = unwrapped(energy)
+        if not isinstance(machine, GaussianRBM):
             raise TypeError(
-                f"GibbsLangevin moves between the layers of a GaussianRBM, but got {type(energy).__name__}; use "
+                f"GibbsLangevin moves between the layers of a GaussianRBM, but got {type(machine).__name__}; use "
                 "mala() or another kernel for the visible layer alone."
             )
         return Position(x)
 
     def step(self, energy: Any, state: Position, rng: Rng) -> tuple[Position, Float[Tensor, " batch"]]:
         """One draw of the hidden layer, and `steps` moves of the visible one."""
+        machine = unwrapped(energy)
         with torch.no_grad():
-            h = energy.sample_hidden(state.x, rng)
-        given = Neural(lambda x: energy.joint(x, h))
+            h = machine.sample_hidden(state.x, rng)
+        given = Neural(lambda x: machine.joint(x, h))
         moved, accepted = self.kernel.run(given, self.kernel.init(given, state.x), self.steps, rng)
         return Position(moved.x), accepted / self.steps

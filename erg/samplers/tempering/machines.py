@@ -20,8 +20,9 @@ from torch import Tensor
 
 from erg import draws
 from erg.draws import Rng
-from erg.energies.energy import as_energy, evaluate_energy
+from erg.energies.energy import evaluate_energy
 from erg.energies.restricted import RBM, Decoupled
+from erg.energies.seen_through import unwrapped
 from erg.energies.trajectory import Trajectory
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.composition import check_kernel
@@ -66,6 +67,7 @@ class Weakened:
 
     def __call__(self, energy: Any) -> Sequence[Any]:
         """One machine a beta."""
+        energy = unwrapped(energy)
         if not isinstance(energy, RBM):
             raise TypeError(
                 f"Exchange with weaker machines is for RBMs, but got {type(energy).__name__}; use replica_exchange()."
@@ -194,7 +196,7 @@ class MachineExchange(Exchange):
         return state, accepted
 
     def _machines(self, energy: EnergyLike) -> list[Any]:
-        return [energy, *self.rungs(as_energy(energy))]
+        return [energy, *self.rungs(energy)]
 
     def _step(self, machines: list[Any], state: Spread, rng: Rng) -> tuple[Spread, Tensor]:
         moved, acceptances = [], []
