@@ -8,10 +8,12 @@ from torch import Tensor
 
 from erg import rows
 from erg.draws import Rng
+from erg.energies.deep import DBM
 from erg.energies.energy import as_energy
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.chain import chain
 from erg.samplers.discrete.gibbs import BlockGibbs
+from erg.samplers.discrete.layers import AllLayers
 
 
 class Posterior(NamedTuple):
@@ -39,7 +41,7 @@ def fill(
     """The missing entries given the others.
 
     Args:
-        energy: Of whole rows.
+        energy: Of whole rows. Of a `DBM` moved by block Gibbs, the law is that of all its layers.
         x: Rows; whatever is at their missing entries, NaN as well, is not read.
         missing: Where entries are missing: one mask for all rows, or one a row, as ``x.isnan()``.
         kernel: What moves the missing entries, from noise; the others are held.
@@ -73,8 +75,28 @@ def fill(
             f"Observed entries lie on {energy.support}, but those of {elsewhere} of {len(x)} rows do not; scale or "
             "round them as for training, and mark all categories of a site as missing, or none."
         )
+    if isinstance(energy, DBM) and isinstance(kernel, AllLayers | BlockGibbs):
+        return _fill_layers(energy, start, missing.expand_as(x), kernel, steps, discard, rng)
     held = ~missing
     return posterior(energy.clamp(held, torch.where(held, x, 0.0)), start, kernel, steps, discard, rng)
+
+
+def _fill_layers(
+    energy: DBM,
+    start: Float[Tensor, "batch *event"],
+    missing: Bool[Tensor, "batch *event"],
+    kernel: AllLayers | BlockGibbs,
+    steps: int,
+    discard: int,
+    rng: Rng,
+) -> Posterior:
+    """By the machine between even and odd layers, in which all but the visible layer is missing."""
+    even = energy.filled(start)
+    unseen = torch.ones_like(even, dtype=torch.bool)
+    unseen[:, : energy.sizes[0]] = rows.flat(missing)
+    inner = kernel.kernel if isinstance(kernel, AllLayers) else kernel
+    found = fill(energy.machine, even, missing=unseen, kernel=inner, steps=steps, discard=discard, rng=rng)
+    return Posterior(energy.visible(found.sample), energy.visible(found.mean))
 
 
 def posterior(

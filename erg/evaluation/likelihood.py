@@ -106,6 +106,19 @@ def partition(
     return Partition(forward.log_z, bracket(forward, reverse))
 
 
+def check_likelihood(energy: Energy) -> None:
+    """Refuse an energy whose log Z cannot be annealed from independent entries.
+
+    Raises:
+        TypeError: If it is neither a discrete energy nor a machine of two layers.
+    """
+    if not isinstance(energy, DBM | Blending) and not isinstance(energy.support, DISCRETE):
+        raise TypeError(
+            f"A likelihood is for discrete energies and machines of two layers, but {type(energy).__name__} lives on "
+            f"{energy.support}; use ais() along a Path with a reference of your own."
+        )
+
+
 def likelihoods(
     energy: EnergyLike, found: Partition, *, train: Tensor, held_out: Tensor, effort: Effort = Effort()
 ) -> tuple[dict[str, Metric], list[str]]:
@@ -114,7 +127,11 @@ def likelihoods(
     Returns:
         Metrics by name (see `erg.evaluation.names`), and sentences.
     """
-    return dict(_figures(as_energy(energy), found, train[: effort.rows], held_out[: effort.rows])), _notes(found)
+    energy = as_energy(energy)
+    notes = _notes(found)
+    if isinstance(energy, DBM):
+        notes.append("Likelihoods of a deep Boltzmann machine are lower bounds, of the mean field.")
+    return dict(_figures(energy, found, train[: effort.rows], held_out[: effort.rows])), notes
 
 
 def _figures(energy: Energy, found: Partition, train: Tensor, held_out: Tensor) -> Iterator[tuple[str, Metric]]:
@@ -132,13 +149,14 @@ def _notes(found: Partition) -> list[str]:
     if found.bracket is None:
         return ["The partition function was summed exactly."]
     ends = (
-        f"log Z lies between {found.bracket.lower.value:.2f} (forward) and {found.bracket.upper.value:.2f} (reverse)"
+        f"log Z is {found.bracket.lower.value:.2f} by forward annealing, which errs low, and "
+        f"{found.bracket.upper.value:.2f} by reverse annealing, which errs high"
     )
-    if found.reliable:
-        return [f"By annealing, {ends}."]
     apart = abs(found.bracket.width)
+    if found.reliable:
+        return [f"{ends}: {apart:.2g} nats apart, where up to {UNRELIABLE:g} count as reliable."]
     return [
-        f"Likelihoods are unreliable: by annealing {ends}, {apart:.1f} nats apart; raise likelihood.betas, or sample "
+        f"Likelihoods are unreliable: {ends}, {apart:.1f} nats apart; raise likelihood.betas, or sample "
         "longer for the reverse starts."
     ]
 
@@ -146,12 +164,8 @@ def _notes(found: Partition) -> list[str]:
 def _path(energy: Energy, data: Tensor, kernel: Kernel) -> tuple[Path | Trajectory, Kernel]:
     if isinstance(energy, Blending):
         return Trajectory([energy.decoupled(data), energy]), BlockGibbs()
+    check_likelihood(energy)
     support = energy.support
-    if not isinstance(support, DISCRETE):
-        raise TypeError(
-            f"A likelihood is for discrete energies and machines of two layers, but {type(energy).__name__} lives on "
-            f"{support}; use ais() along a Path with a reference of your own."
-        )
     mean = data.double().mean(0)
     match support:
         case Binary():

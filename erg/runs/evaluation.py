@@ -15,7 +15,7 @@ from erg.evaluation.assessment import Assessment, with_goals
 from erg.evaluation.likelihood import likelihoods, partition
 from erg.files import write_atomically, write_json
 from erg.roles import Filtering
-from erg.runs.model import Model, open_model
+from erg.runs.model import Model, check_figures, open_model
 from erg.runs.validation import progression
 from erg.training.grids import grid, write_png
 
@@ -58,6 +58,7 @@ def _with_likelihood(
     effort = model.recipe.likelihood.effort
     if effort is None:
         return judged
+    check_figures(model.recipe, model.energy)
     train, held_out = data.train.x, data.held_out.x
     found = partition(model.energy, train, drawn, kernel=model.kernel, effort=effort, rng=rng)
     metrics, notes = likelihoods(model.energy, found, train=train, held_out=held_out, effort=effort)

@@ -26,6 +26,7 @@ from erg.runs.folder import RunFolder
 from erg.runs.model import (
     build_energy,
     build_optimizer,
+    check_figures,
     check_support,
     export_model,
     sampling_kernel,
@@ -93,6 +94,7 @@ class Experiment:
         check_goals(recipe.goals)
         _seed_everything(recipe.seed)
         energy = build_energy(recipe, self.data.shape, self.data.support)
+        check_figures(recipe, energy)
         if not Checkpoints(folder.checkpoints).exist:
             start_at_data(energy, self.data.train.x)
         self.energy: Energy = self.engine.energy(energy)

@@ -15,6 +15,7 @@ from erg.data import Dataset
 from erg.energies.energy import Energy
 from erg.energies.neural import Neural
 from erg.errors import UserError
+from erg.evaluation.likelihood import check_likelihood
 from erg.negatives import Tuned
 from erg.roles import Kernel, StartsAtData
 from erg.runs.config import reopen
@@ -22,6 +23,9 @@ from erg.runs.domain import Domain
 from erg.runs.folder import RunFolder
 from erg.runs.recipe import Recipe
 from erg.samplers.chain import sample
+from erg.samplers.discrete.gibbs import BlockGibbs
+from erg.samplers.discrete.layers import AllLayers
+from erg.samplers.gibbs_langevin import GibbsLangevin
 from erg.samplers.schedules import with_setting
 from erg.support import Binary, Support
 from erg.training.checkpoint import Checkpoints
@@ -63,8 +67,18 @@ class Model:
             rng: The only source of randomness.
             steps: Transitions; the recipe's when left out.
             temperature: Of the energy that is sampled.
+
+        Raises:
+            UserError: If the kernel draws whole layers, which have no other temperature.
         """
-        energy = self.energy if temperature == 1 else self.energy / temperature
+        energy = self.energy
+        if temperature != 1:
+            if isinstance(self.kernel, BlockGibbs | AllLayers | GibbsLangevin):
+                raise UserError(
+                    f"{type(self.kernel).__name__}, the kernel of this run, draws at temperature 1 only, but got "
+                    f"{temperature:g}; leave it out."
+                )
+            energy = energy / temperature
         steps = self.recipe.sampler.steps if steps is None else steps
         parts = []
         for first in range(0, count, TOGETHER):
@@ -123,6 +137,20 @@ def check_support(energy: Energy, data: Dataset) -> None:
             f"This recipe's energy lives on {energy.support}, but {outside} rows of {data.name} do not; "
             + ("set data.binarise=0.5." if bits else "choose another network or other data.")
         )
+
+
+def check_figures(recipe: Recipe, energy: Energy) -> None:
+    """Refuse a recipe that asks for a likelihood of an energy that has none.
+
+    Raises:
+        UserError: If so.
+    """
+    if recipe.likelihood.enabled:
+        try:
+            check_likelihood(energy)
+        except TypeError as error:
+            reason = str(error).partition(";")[0]
+            raise UserError(f"{reason}; set likelihood.enabled to false.") from error
 
 
 def start_at_data(energy: Energy, x: Float[Tensor, "rows *event"]) -> None:

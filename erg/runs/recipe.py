@@ -122,6 +122,13 @@ class LikelihoodSettings:
     steps: int = 1
     rows: int = 10_000
 
+    def __post_init__(self) -> None:
+        for name, least in (("betas", 1), ("chains", 2), ("steps", 1), ("rows", 2)):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"likelihood.{name} is at least {least}, but this recipe has {getattr(self, name)}; raise it."
+                )
+
     @property
     def effort(self) -> Effort | None:
         """None where no likelihood is wanted."""

@@ -27,6 +27,11 @@ def mask_of(name: str, shape: tuple[int, ...]) -> Bool[Tensor, "..."]:
     """
     if name in HALVES:
         return _half(name, shape)
+    if not Path(name).exists():
+        raise UserError(
+            f"--mask is {', '.join(HALVES[:-1])} or {HALVES[-1]}, or a file, but there is no file {name}; check the "
+            "name."
+        )
     x, _ = read_inputs([Path(name)], shape)
     mask = x > 0 if len(shape) == 3 else x > 0.5
     if not bool(mask.any()):

@@ -17,7 +17,7 @@ from erg.evaluation.assessment import check_goals
 from erg.runs.domain import Domain
 from erg.runs.experiment import Experiment, Record
 from erg.runs.folder import RunFolder
-from erg.runs.model import build_energy, check_support, export_model, sampling_kernel, use_threads
+from erg.runs.model import build_energy, check_figures, check_support, export_model, sampling_kernel, use_threads
 from erg.runs.recipe import Recipe, StoredRecipe
 from erg.runs.validation import Validation
 from erg.training.engine import Engine
@@ -61,6 +61,7 @@ class Storing:
                 "optimizer."
             )
         check_support(energy, self.data)
+        check_figures(recipe, energy)
         self.energy: Stored = energy
         self._kernel = sampling_kernel(recipe)
         self.step, self.status = 0, "running"

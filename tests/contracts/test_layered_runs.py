@@ -54,6 +54,26 @@ def test_commands_work_on_it(run, tmp_path):
     assert erg("score", run, tmp_path / "rows.npy").code == 0
 
 
+def test_missing_parts_are_drawn_by_all_layers_and_chains_are_diagnosed(run, tmp_path):
+    drawn = np.load(run / "samples" / "samples.npy").clip(-1, 1)[:3]
+    np.save(tmp_path / "rows.npy", drawn)
+    out = tmp_path / "restored.npy"
+    assert erg("restore", run, tmp_path / "rows.npy", "--mask", "lower", "--steps", 5, "--out", out).code == 0
+    found = np.load(out)
+    assert np.allclose(found[:, :, :4], drawn[:, :, :4], atol=1e-6) and not np.array_equal(found, drawn)
+    answer = erg("diagnose", run, "--chains", 8, "--steps", 40)
+    assert answer.code == 0 and "Report:" in answer.out, answer
+
+
+def test_whole_layers_have_no_other_temperature(run):
+    assert "temperature 1 only" in refusal("sample", run, "--temperature", 0.5)
+
+
+def test_a_bound_is_called_one(run):
+    notes = json.loads((run / "evaluation.json").read_text())["notes"]
+    assert any("lower bounds" in note for note in notes) == isinstance(open_model(run).energy, DBM)
+
+
 def test_a_machine_is_pretrained_once(run, monkeypatch):
     """A resumed run has its weights in a checkpoint."""
 

@@ -71,7 +71,7 @@ class TestRestore:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--mask", "middle"], "middle"),
+            (["--mask", "middle"], "upper, lower, left or right, or a file, but there is no file middle"),
             (["--mask", "lower", "--steps", "0"], "--steps of at least 1"),
             (["--mask", "lower", "--out", "x.jpg"], "FILE.png, FILE.npy or FILE.csv"),
             (["--mask", "lower", "--out", "x.csv"], "no rows of a table"),
@@ -106,6 +106,18 @@ class TestLikelihood:
             "hidden_bias": (6,),
         }
 
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("digits", "--likelihood.enabled=true"), "set likelihood.enabled to false"),
+            (("rbm-mnist", "--likelihood.chains=1"), "likelihood.chains is at least 2"),
+            (("rbm-mnist", "--likelihood.betas=0"), "likelihood.betas is at least 1"),
+        ],
+    )
+    def test_what_cannot_be_estimated_is_refused_before_training(self, tmp_path, arguments, message):
+        assert message in refusal("train", *arguments, "--out", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
     def test_data_of_other_values_are_refused(self, tmp_path):
         assert "binarise" in refusal("train", *SMALL, "--data.binarise=null", "--out", tmp_path / "run")
 
@@ -139,7 +151,9 @@ class TestAnnealed:
             assert found.reliable and abs(found.log_z.value - truth) < 5 * found.log_z.standard_error
             assert abs(found.bracket.combined.value - truth) < 5 * found.bracket.combined.standard_error < 0.3
             metrics, notes = likelihoods(energy, found, train=samples, held_out=samples)
-            assert {"log_likelihood/held_out/low", "log_z/bracket"} <= set(metrics) and "lies between" in notes[0]
+            assert {"log_likelihood/held_out/low", "log_z/bracket"} <= set(metrics) and "count as reliable" in notes[
+                0
+            ]
 
     def test_ends_that_are_far_apart_are_called_unreliable(self):
         rbm = RBM(8, 4, scale=8.0)

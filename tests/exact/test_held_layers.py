@@ -7,10 +7,11 @@ import itertools
 import pytest
 import torch
 
-from erg.energies import RBM, Categories, Counted, Neural, Spins, Standard
+from erg.applications import fill
+from erg.energies import DBM, RBM, Categories, Counted, Neural, Spins, Standard
 from erg.energies.free import Reduced, entries_of, reduced
 from erg.roles import Conditionals
-from erg.samplers import BlockGibbs, chain, gibbs, sample
+from erg.samplers import AllLayers, BlockGibbs, chain, gibbs, sample
 from erg.support import Binary
 
 MACHINES = {
@@ -77,6 +78,22 @@ def test_one_mask_for_all_rows(make):
 
 
 @every_machine
+@pytest.mark.parametrize("kernel", [AllLayers(), BlockGibbs()], ids=["all layers", "its machine"])
+def test_the_missing_part_of_a_deep_machine_follows_its_marginal_law(kernel):
+    """Of all hidden layers, which differs from that of the mean field's bound."""
+    deep = DBM(4, [2, 2]).double()
+    with torch.no_grad():
+        at_random(deep.machine).weight.mul_(deep.machine.coupled)
+    even = torch.cat(list(Binary().enumerate((6,)))).double()
+    missing = torch.tensor([True, False, True, False])
+    x = torch.tensor([[float("nan"), 1.0, float("nan"), 0.0]]).double().expand(2000, 4)
+    possible = even[(even[:, 1] == 1) & (even[:, 3] == 0)]
+    expected = (-deep.machine(possible)).softmax(0) @ possible[:, :4]
+    found = fill(deep, x, missing=missing, kernel=kernel, steps=1, discard=100, rng=seeded())
+    error = (expected * (1 - expected) / len(x)).sqrt()
+    assert ((found.sample.mean(0) - expected).abs() <= 4.5 * error).all()
+
+
 def test_a_mask_for_each_row(make):
     machine, n = at_random(make()), 20_000
     mask = held_sites(machine)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.energies.deep import DBM
+from erg.energies.seen_through import SeenThrough
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.composition import check_kernel
 from erg.samplers.discrete.gibbs import BlockGibbs
@@ -56,13 +57,21 @@ class AllLayers(Kernel):
         Raises:
             TypeError: If the energy has no layers.
         """
-        if not isinstance(energy, DBM):
+        deep = _deep(energy)
+        if not isinstance(deep, DBM):
             raise TypeError(
-                f"AllLayers moves the layers of a DBM, but got {type(energy).__name__}; use its kernel alone."
+                f"AllLayers moves the layers of a DBM, but got {type(deep).__name__}; use its kernel alone."
             )
-        return Depth(self.kernel.init(energy.machine, energy.filled(x).detach().round()), energy.shape)
+        return Depth(self.kernel.init(deep.machine, deep.filled(x).detach().round()), deep.shape)
 
     def step(self, energy: Any, state: Depth, rng: Rng) -> tuple[Depth, Float[Tensor, " batch"]]:
         """One step of the kernel."""
-        even, acceptance = self.kernel.step(energy.machine, state.even, rng)
+        even, acceptance = self.kernel.step(_deep(energy).machine, state.even, rng)
         return state._replace(even=even), acceptance
+
+
+def _deep(energy: Any) -> Any:
+    """The energy itself, where somebody counts or watches how often it is asked: nobody asks it."""
+    while isinstance(energy, SeenThrough):
+        energy = energy.energy
+    return energy
