@@ -99,7 +99,7 @@ def pretrained_dbm(
             f"A DBM learns from bits, but {elsewhere} of {len(x)} rows have other values; binarise them "
             "(data.binarise)."
         )
-    means, machines = x, list(layer_machines(tuple(x.shape[1:]), hidden))
+    means, machines = x, [machine.to(x) for machine in layer_machines(tuple(x.shape[1:]), hidden)]
     for machine in machines:
         machine.start_at(_drawn(means, rng))
         objective = Centred(MaximumLikelihood(Persistent(BlockGibbs(), 1, size=batch_size, fresh=0.0)))

@@ -85,6 +85,11 @@ def test_a_pretrained_machine_is_the_same_by_its_start():
     close(started(x), pretrained_dbm(x, [4, 3], epochs=2, batch_size=20)(x), 1e-6)
 
 
+def test_machines_are_pretrained_in_the_precision_of_the_data():
+    x = torch.eye(6, dtype=torch.float64).repeat(5, 1)
+    assert pretrained_dbm(x, [4, 3], epochs=1, batch_size=10)(x).dtype == torch.float64
+
+
 @pytest.mark.slow
 def test_pretraining_comes_close_to_the_data():
     """Four patterns with noise: the bound of the stacked machine is far above independent pixels'."""
