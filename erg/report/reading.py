@@ -35,6 +35,7 @@ class Run:
         evaluation: evaluation.json, or None when the run was not evaluated.
         energies: The sets of scores.npz, finite values only.
         parameters: Number of trained weights in energy.safetensors.
+        shape: Of one row, as energy.json says; None if it does not.
         notes: What the files say that a reader should know, such as values that were not finite.
         missing: What is absent or damaged, a sentence each.
     """
@@ -48,6 +49,7 @@ class Run:
     evaluation: dict[str, Any] | None = None
     energies: dict[str, Float[ndarray, "_"]] = field(default_factory=dict)
     parameters: int | None = None
+    shape: tuple[int, ...] | None = None
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -83,7 +85,15 @@ def read(folder: Path) -> Run:
         run.notes.append("All figures and pictures are of the last checkpoint; those of the best are in best/.")
     _read_energies(run)
     run.parameters = _parameters(folder / "energy.safetensors")
+    run.shape = _shape(folder / "energy.json")
     return run
+
+
+def _shape(path: Path) -> tuple[int, ...] | None:
+    try:
+        return tuple(int(size) for size in json.loads(_text(path) or "")["config"]["shape"])
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return None
 
 
 def finite_number(value: Any) -> float | None:

@@ -30,7 +30,9 @@ def header(run: Run) -> str:
         parts.append(f"{number(float(run.parameters))} weights")
     step, seconds = finite_number(run.state.get("step")), finite_number(run.state.get("seconds"))
     if step is not None:
-        parts.append(f"{number(step)} steps" + (f" in {duration(seconds)}" if seconds else ""))
+        parts.append(
+            f"{number(step)} step{'' if step == 1 else 's'}" + (f" in {duration(seconds)}" if seconds else "")
+        )
     if run.state.get("seed") is not None:
         parts.append(f"seed {text(run.state['seed'])}")
     return (
@@ -82,6 +84,9 @@ def pictures(run: Run) -> str:
     if not chain.exists() and chains:
         chain = chains[-1][1]
     grid, walk = png(final, "Grid of samples"), png(chain, "Chains from noise to sample")
+    if grid is None and walk is None and run.shape is not None and len(run.shape) != 3:
+        run.notes.append("Rows of this run are no pictures; its samples are in samples/samples.npy.")
+        return ""
     for picture, path, what in ((grid, final, "sample grid"), (walk, chain, "chain from noise")):
         if picture is None:
             state = "damaged or too large" if path.exists() else "missing"

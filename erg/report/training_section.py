@@ -20,7 +20,7 @@ _CAPTIONS = {
 }
 _OWN_PANEL = {
     "energy/data", "energy/model", "energy/gap", "gradient_norm", "chain/acceptance",
-    "learning_rate", "loss",
+    "learning_rate", "loss", "couplings/log_rmse",
 }  # fmt: skip
 
 
@@ -80,6 +80,11 @@ def _energies(moving: dict[str, Series], draw: Draw) -> list[str]:
 def _single(moving: dict[str, Series], draw: Draw) -> list[str]:
     told = (
         ("loss", "Loss", "What the optimiser follows. Its size says little: look at samples and gap."),
+        (
+            "couplings/log_rmse",
+            "Error of the couplings",
+            "Log of the root mean square error over all pairs; lower is better.",
+        ),
         ("gradient_norm", "Gradient norm", "Of all weights, before clipping."),
         ("chain/acceptance", "Acceptance", "Share of proposed moves that the chains accepted."),
         ("learning_rate", "Learning rate", ""),
@@ -136,12 +141,17 @@ def _long(moving: dict[str, Series]) -> bool:
 
 
 def _constant_sentence(run: Run) -> str:
-    told = []
+    told, looks = [], 0
     for key, series in sorted(run.series.items()):
         values = series.values[np.isfinite(series.values)]
         if key not in _CLOCKS and len(values) > 0 and not _moves(series):
+            if len(values) == 1 and key.startswith("validation/"):
+                looks += 1
+                continue
             often = "throughout" if len(values) > 1 else "logged once"
             told.append(f"{text(_plain(key).lower())} {number(float(values[0]))} ({often})")
+    if looks:
+        told.append(f"{looks} figures of validation (logged once, see metrics.jsonl)")
     speed = run.series.get("steps_per_second")
     if speed is not None and np.isfinite(speed.values).any():
         median = float(np.nanmedian(speed.values))

@@ -168,6 +168,25 @@ def test_a_running_run_says_what_is_missing(tmp_path: Path) -> None:
     assert reader.tags.get("img", 0) == 0
 
 
+def test_rows_that_are_no_pictures_miss_none(tmp_path: Path) -> None:
+    folder = runs.training(tmp_path / "table")
+    (folder / "energy.json").write_text(json.dumps({"format": 1, "config": {"shape": [4]}}))
+    _, reader = read(folder)
+    told = words(reader)
+    assert "no sample grid" not in told and "samples are in samples/samples.npy" in told
+
+
+def test_what_one_look_logged_is_counted_and_errors_of_couplings_are_explained(tmp_path: Path) -> None:
+    folder = runs.training(tmp_path / "short")
+    looked = {"step": 10, "validation/quality": 3.0, "validation/class_kl": 0.5}
+    logged = [{"step": step, "couplings/log_rmse": -step / 10} for step in (1, 5, 10)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (*logged, looked)))
+    _, reader = read(folder)
+    told = words(reader)
+    assert "2 figures of validation (logged once" in told and "validation quality 3" not in told
+    assert "root mean square error over all pairs" in told
+
+
 FILES = ("run.json", "config.yaml", "evaluation.json", "scores.npz", "energy.safetensors", "metrics.jsonl",
          "events.jsonl", "samples/final.png", "samples/chain.png", "samples/step_00000600.png")  # fmt: skip
 
