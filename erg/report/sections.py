@@ -30,9 +30,8 @@ def header(run: Run) -> str:
         parts.append(f"{number(float(run.parameters))} weights")
     step, seconds = finite_number(run.state.get("step")), finite_number(run.state.get("seconds"))
     if step is not None:
-        parts.append(
-            f"{number(step)} step{'' if step == 1 else 's'}" + (f" in {duration(seconds)}" if seconds else "")
-        )
+        counted = "1 step" if step == 1 else f"{number(step)} steps"
+        parts.append(counted + (f" in {duration(seconds)}" if seconds else ""))
     if run.state.get("seed") is not None:
         parts.append(f"seed {text(run.state['seed'])}")
     return (
@@ -48,7 +47,7 @@ def name(run: Run) -> str:
 
 
 def goals(run: Run) -> str:
-    """The figures that have goals, large."""
+    """The figures that have goals, large, and beside them what says that a figure is not to be relied on."""
     tiles = []
     for figure in figures(run.evaluation):
         if figure.goal is None:
@@ -60,7 +59,14 @@ def goals(run: Run) -> str:
             f'<div class="tile {tone}"><p class=what>{text(figure.title)}</p>'
             f"<p class=value>{value}{spread}</p><p class=goal><b>{mark}</b> goal {text(figure.goal.words)}</p></div>"
         )
-    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+    shown = f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+    doubts = "".join(f"<li>{text(note)}</li>" for note in _notes(run) if "unreliable" in note)
+    return shown + (f"<aside><h2>What to doubt</h2><ul>{doubts}</ul></aside>" if doubts else "")
+
+
+def _notes(run: Run) -> list[str]:
+    notes = (run.evaluation or {}).get("notes")
+    return [str(sentence) for sentence in notes] if isinstance(notes, list) else []
 
 
 def gaps(run: Run) -> str:
@@ -126,8 +132,7 @@ def metrics(run: Run) -> str:
     note = "± is one standard error. The floor is what real held-out data score in the place of samples."
     if count:
         note = f"From {number(count)} samples. {note}"
-    notes = [str(sentence) for sentence in (run.evaluation or {}).get("notes") or ()]
-    said = "".join(f"<p class=note>{text(sentence)}</p>" for sentence in notes)
+    said = "".join(f"<p class=note>{text(sentence)}</p>" for sentence in _notes(run))
     judge = ""
     if classifier:
         judge = (

@@ -168,6 +168,15 @@ def test_a_running_run_says_what_is_missing(tmp_path: Path) -> None:
     assert reader.tags.get("img", 0) == 0
 
 
+def test_an_unreliable_figure_is_called_so_before_anything_is_shown(tmp_path: Path) -> None:
+    folder = runs.finished(tmp_path / "digits")
+    path = folder / "evaluation.json"
+    judged = json.loads(path.read_text()) | {"notes": ["Likelihoods are unreliable: 12.1 nats apart."]}
+    path.write_text(json.dumps(judged))
+    _, reader = read(folder)
+    assert words(reader).index("What to doubt Likelihoods are unreliable") < words(reader).index("not selected")
+
+
 def test_rows_that_are_no_pictures_miss_none(tmp_path: Path) -> None:
     folder = runs.training(tmp_path / "table")
     (folder / "energy.json").write_text(json.dumps({"format": 1, "config": {"shape": [4]}}))
