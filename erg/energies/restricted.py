@@ -189,14 +189,13 @@ class RBM(Energy):
 
     def having(self, parameters: Standard) -> "RBM":
         """A machine of the same units with other parameters, in the standard form."""
-        other = RBM(self.shape, self.hidden_shape, units=self.units, hidden_units=self.hidden_units, scale=0.0)
-        return other.holding(parameters)
+        return self._alike().holding(parameters)
 
     def holding(self, parameters: Standard) -> "RBM":
         """This machine with other parameters, in the standard form; offsets are 0 from now on.
 
         Raises:
-            ValueError: If they do not fit each other or this machine's shape.
+            ValueError: If they do not fit each other or this machine's shape, or are not finite.
         """
         weight, b, c = parameters
         if weight.shape != (math.prod(self.shape), len(c)) or b.shape != weight.shape[:1]:
@@ -204,12 +203,24 @@ class RBM(Energy):
                 f"An RBM over {self.shape} takes weight (visible, hidden), visible_bias and hidden_bias that fit, "
                 f"but got shapes {tuple(weight.shape)}, {tuple(b.shape)} and {tuple(c.shape)}."
             )
+        if not all(bool(value.isfinite().all()) for value in parameters):
+            raise ValueError(
+                "An RBM takes finite parameters, but some of these are infinite or NaN; a bias of 30 is as good as "
+                "certain."
+            )
+        return self._holding(parameters)
+
+    def _holding(self, parameters: Standard) -> "RBM":
+        """Without a look at the values."""
         trained = self.weight.requires_grad
         self.weight, self.visible_bias, self.hidden_bias = (
             nn.Parameter(value.detach().clone(), requires_grad=trained) for value in parameters
         )
-        self.visible_offset, self.hidden_offset = torch.zeros_like(b), torch.zeros_like(c)
+        self.visible_offset, self.hidden_offset = (torch.zeros_like(bias) for bias in parameters[1:])
         return self
+
+    def _alike(self) -> "RBM":
+        return RBM(self.shape, self.hidden_shape, units=self.units, hidden_units=self.hidden_units, scale=0.0)
 
     def decoupled(self, x: Float[Tensor, "rows *event"]) -> "Decoupled":
         """The machine without couplings whose visible units have the means of data: annealing starts there."""
@@ -228,7 +239,7 @@ class RBM(Energy):
                 "units)."
             )
         pairs = zip(self.standard(), other.standard(), strict=True)
-        return self.having(Standard(*(mine.lerp(theirs, t) for mine, theirs in pairs)))
+        return self._alike()._holding(Standard(*(mine.lerp(theirs, t) for mine, theirs in pairs)))
 
     def of_hidden(self) -> "RBM":
         """The same machine seen from its hidden layer: an energy over h with the visible layer summed out.
@@ -237,7 +248,7 @@ class RBM(Energy):
         """
         weight, b, c = self.standard()
         other = RBM(self.hidden_shape, self.shape, units=self.hidden_units, hidden_units=self.units, scale=0.0)
-        return other.holding(Standard(weight.T.contiguous(), c, b)).requires_grad_(self.weight.requires_grad)
+        return other._holding(Standard(weight.T.contiguous(), c, b)).requires_grad_(self.weight.requires_grad)
 
     def filters(self) -> Float[Tensor, "hidden *event"]:
         """The couplings of each hidden entry, in the shape of the event: to be looked at as pictures."""
@@ -317,7 +328,7 @@ class Decoupled(RBM):
         )
         zeros = torch.zeros_like(machine.weight)
         bias = (machine.visible_bias if visible_bias is None else visible_bias).to(zeros)
-        self.holding(Standard(zeros, bias, zeros[0])).requires_grad_(False)
+        self._holding(Standard(zeros, bias, zeros[0])).requires_grad_(False)
 
     @property
     def log_z(self) -> Float[Tensor, ""]:

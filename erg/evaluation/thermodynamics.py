@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erg import rows
 from erg.draws import Rng
 from erg.energies.algebra import Clamped, WeightedSum
 from erg.energies.energy import Energy, as_energy, check_energies
@@ -153,7 +154,7 @@ def _visited(
         beta = torch.tensor(temperatures, dtype=torch.float64).reciprocal()
         sums = torch.zeros(5, len(beta), dtype=torch.float64)
         for x in support.enumerate(event, chunk=_CHUNK):
-            above, total = _scores(energy, x) - lowest, x.flatten(1).sum(1).double()
+            above, total = _scores(energy, x) - lowest, rows.total(x).double()
             weights = (-beta[:, None] * above).exp()
             figures = torch.stack([torch.ones_like(above), above, above**2, total.abs(), total**2])
             sums += figures @ weights.T
@@ -192,7 +193,7 @@ class _Run:
         sums = torch.zeros(4, len(x), dtype=torch.float64)
         for _ in range(self.steps):
             x = next(states)[0].x
-            e, m = self._scores(x) - centre, x.flatten(1).sum(1).double()
+            e, m = self._scores(x) - centre, rows.total(x).double()
             sums += torch.stack([e, e**2, m.abs(), m**2])
         e, e2, m, m2 = sums / self.steps
         mean = Estimate.of_mean(e)

@@ -184,12 +184,15 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         rng, machine = self._generator(self.random_state_), self._machine(self.components_.dtype)
         machine.recentre(*(torch.from_numpy(offset) for offset in self._offsets))
         dtype = machine.weight.dtype
-        chains = Persistent(BlockGibbs(), steps=1, size=len(self.v_samples_), fresh=0.0, dtype=dtype)
-        chains.load_state_dict({"positions": torch.from_numpy(self.v_samples_), "support": repr(machine.support)})
+        # As many chains as a batch may have rows: `batch_size` may have been raised since the last call.
+        size = max(self.batch_size, len(self.v_samples_))
+        positions = torch.from_numpy(np.resize(self.v_samples_, (size, self.v_samples_.shape[1])))
+        chains = Persistent(BlockGibbs(), steps=1, size=size, fresh=0.0, dtype=dtype)
+        chains.load_state_dict({"positions": positions, "support": repr(machine.support)})
         objective: Objective = MaximumLikelihood(chains)
         objective = Centred(objective) if self.centred else objective
         optimizer = torch.optim.SGD(machine.parameters(), lr=float(self.learning_rate))
-        for _ in train(machine, objective, batches, optimizer, rng):
+        for _ in train(machine, objective, (batch.to(dtype) for batch in batches), optimizer, rng):
             pass
         assert chains.positions is not None
         self._keep(machine, chains.positions, rng)

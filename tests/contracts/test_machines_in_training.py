@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from erg.energies import DBM, RBM, Bits, Categories, GaussianRBM, LabelledRBM, Spins, Trajectory, product
+from erg.energies import DBM, RBM, Bits, Categories, GaussianRBM, LabelledRBM, Spins, Standard, Trajectory, product
 from erg.negatives import Persistent
 from erg.objectives import Centred, MaximumLikelihood, VariationalLikelihood
 from erg.samplers import BlockGibbs, sample
@@ -146,3 +146,11 @@ def test_machines_of_other_units_cannot_be_blended():
     path = Trajectory([RBM(3, 2).decoupled(torch.zeros(1, 3)), RBM(3, 2, hidden_units=Spins())])
     with pytest.raises(ValueError, match="same units"):
         path(0.5)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_parameters_that_are_not_finite_are_refused(place):
+    parameters = [torch.zeros(3, 2), torch.zeros(3), torch.zeros(2)]
+    parameters[place][0] = torch.inf
+    with pytest.raises(ValueError, match="finite parameters"):
+        RBM(3, 2).holding(Standard(*parameters))

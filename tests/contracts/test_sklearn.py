@@ -176,3 +176,11 @@ def test_what_it_says(x, capsys):
 def test_parameters_out_of_range_are_refused(x, settings, message):
     with pytest.raises(ValueError, match=message):
         RBM(**settings).fit(x[:50])
+
+
+def test_partial_fit_takes_larger_batches_and_another_precision_later(x):
+    machine = RBM(n_components=4, batch_size=10, n_iter=1, random_state=0).fit(x[:50].astype(np.float32))
+    before = machine.components_.copy()
+    machine.set_params(batch_size=25).partial_fit(x[50:100].astype(np.float64))
+    assert machine.components_.dtype == np.float32 and np.isfinite(machine.components_).all()
+    assert machine.v_samples_.shape == (25, x.shape[1]) and not np.array_equal(machine.components_, before)

@@ -112,3 +112,10 @@ def test_the_torus_of_kaufman_is_that_of_enumeration():
 def test_what_does_not_fit_is_refused(call, kind, sentence):
     with pytest.raises(kind, match=sentence):
         call()
+
+
+def test_a_single_bit_is_a_system():
+    machine = BoltzmannMachine(())
+    machine.bias.data.fill_(1.0)
+    (found,) = thermodynamics(machine, (), [2.0]).energy
+    assert found.value == pytest.approx(-1 / (1 + math.exp(-0.5)), abs=1e-6)
