@@ -27,7 +27,8 @@ from torch.special import entr
 
 from erg import rows
 from erg.energies.energy import Energy, check_event
-from erg.energies.restricted import RBM, Standard, product_plus
+from erg.energies.restricted import RBM, Standard
+from erg.energies.restricted_free_energy import product_plus
 from erg.energies.units import Bits
 from erg.support import Binary
 

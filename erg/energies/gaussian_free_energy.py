@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erg.energies.restricted import product_plus
+from erg.energies.restricted_free_energy import product_plus
 from erg.energies.units import Bits
 
 

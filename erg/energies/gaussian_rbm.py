@@ -26,7 +26,7 @@ from erg import draws, rows
 from erg.draws import Rng
 from erg.energies.energy import Energy, check_event
 from erg.energies.gaussian_free_energy import FreeEnergy
-from erg.energies.restricted import product_plus
+from erg.energies.restricted_free_energy import product_plus
 from erg.energies.units import Bits
 from erg.support import Binary, Real
 

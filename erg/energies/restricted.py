@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from erg import rows
 from erg.draws import Rng
 from erg.energies.energy import Energy, check_event
+from erg.energies.restricted_free_energy import FreeEnergy, product_plus
 from erg.energies.units import Bits, Units
 
 
@@ -97,7 +98,7 @@ class RBM(Energy):
         self, x: Float[Tensor, "batch *event"], weight: Float[Tensor, "visible hidden"]
     ) -> Float[Tensor, " batch"]:
         """Free energies under other couplings."""
-        energies: Tensor = _FreeEnergy.apply(
+        energies: Tensor = FreeEnergy.apply(
             self._flat(x),
             weight,
             self.visible_bias,
@@ -267,50 +268,6 @@ class RBM(Energy):
     def _flat(self, x: Tensor) -> Tensor:
         check_event(x, self.shape, of=type(self))
         return rows.flat(x)
-
-
-def product_plus(
-    bias: Float[Tensor, " columns"], x: Float[Tensor, "rows inner"], weight: Float[Tensor, "inner columns"]
-) -> Float[Tensor, "rows columns"]:
-    """Fields, in the dtype of the biases: autocast rounds the product, but no draw and no sum after it."""
-    return torch.addmm(bias, x, weight).to(bias.dtype)
-
-
-class _FreeEnergy(torch.autograd.Function):
-    """The free energy, with its derivatives in closed form."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, v: Tensor, weight: Tensor, b: Tensor, c: Tensor, mu: Tensor, lam: Tensor, hidden: Units
-    ) -> Tensor:
-        shifted = v - mu
-        field = product_plus(c, shifted, weight)
-        ctx.save_for_backward(v, weight, b, c, mu, lam, shifted, field)
-        ctx.hidden = hidden
-        constant = lam @ c - mu @ (weight @ lam)
-        # Not by matrix products, which autocast would round to a nat.
-        return (field * lam).sum(1) - (v * b).sum(1) - hidden.log_partition(field) - constant
-
-    @staticmethod
-    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        v, weight, b, c, mu, lam, shifted, field = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody differentiates the gradient: it needs a graph of its own
-            shifted = v - mu
-            field = product_plus(c, shifted, weight)
-        mean = ctx.hidden.mean(field)
-        pull = (lam - mean) * above[:, None]
-        by_v, by_weight, by_b, by_c = ctx.needs_input_grad[:4]
-        # The constant's part is one more row of the product.
-        pushes, pulls = torch.cat([shifted, mu[None]]), torch.cat([pull, above.sum() * lam[None]])
-        return (
-            pull @ weight.T - above[:, None] * b if by_v else None,
-            pushes.T @ pulls if by_weight else None,
-            -(above @ v) if by_b else None,
-            -(above @ mean) if by_c else None,
-            None,
-            None,
-            None,
-        )
 
 
 class Decoupled(RBM):
