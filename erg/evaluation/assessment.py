@@ -33,11 +33,13 @@ class Metric(NamedTuple):
         estimate: NaN with error 0 when it could not be computed.
         floor: What real held-out rows reach in the place of as many samples.
         goal: What it should be.
+        reliable: An unreliable figure meets no goal.
     """
 
     estimate: Estimate
     floor: float | None = None
     goal: Goal | None = None
+    reliable: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; null for a number that is not finite."""
@@ -48,7 +50,7 @@ class Metric(NamedTuple):
         if self.floor is not None:
             entry["floor"] = _finite(self.floor)
         if self.goal is not None:
-            passed = self.goal.met_by(self.estimate.value)
+            passed = self.reliable and self.goal.met_by(self.estimate.value)
             entry["goal"] = {"op": self.goal.comparison, "value": self.goal.bound, "pass": passed}
         return entry
 

@@ -26,11 +26,13 @@ from erg.evaluation.partition import log_likelihood, log_partition, states_to_vi
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.annealing.brackets import Bracket, bracket
 from erg.samplers.annealing.importance import ais, reverse_ais
+from erg.samplers.chain import sample
 from erg.samplers.discrete.gibbs import BlockGibbs
 from erg.support import DISCRETE, Binary, OneHot, Spin
 
 ENUMERATED = 2**20
 """States that are visited without asking."""
+SWEEPS = 50
 UNRELIABLE = 3.0
 """Nats between the ends of a bracket."""
 
@@ -93,9 +95,9 @@ def partition(
     """
     energy = as_energy(energy)
     if isinstance(energy, DBM):
-        return partition(
-            energy.machine, energy.filled(data), energy.filled(samples), kernel=kernel, effort=effort, rng=rng
-        )
+        # Means of hidden units are no states: a few sweeps make states of all layers.
+        states = sample(BlockGibbs(), energy.machine, energy.filled(samples), SWEEPS, rng)
+        return partition(energy.machine, energy.filled(data), states, kernel=kernel, effort=effort, rng=rng)
     event = tuple(data.shape[1:])
     if states_to_visit(energy, event) <= ENUMERATED:
         return Partition(log_partition(energy, event), None)
@@ -136,7 +138,7 @@ def likelihoods(
 
 def _figures(energy: Energy, found: Partition, train: Tensor, held_out: Tensor) -> Iterator[tuple[str, Metric]]:
     for name, x in (("held_out", held_out), ("train", train)):
-        yield f"log_likelihood/{name}", Metric(log_likelihood(energy, x, found.log_z))
+        yield f"log_likelihood/{name}", Metric(log_likelihood(energy, x, found.log_z), reliable=found.reliable)
     yield "log_z", Metric(found.log_z)
     if found.bracket is not None:
         yield "log_likelihood/held_out/low", Metric(log_likelihood(energy, held_out, found.bracket.upper))

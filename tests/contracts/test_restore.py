@@ -8,6 +8,7 @@ import torch
 
 from erg.data import load
 from erg.energies import RBM, Bits, Energy
+from erg.evaluation.assessment import Goal
 from erg.evaluation.likelihood import Effort, Partition, likelihoods, partition
 from erg.evaluation.partition import log_likelihood, log_partition
 from erg.runs.model import open_model
@@ -161,4 +162,7 @@ class TestAnnealed:
         x = torch.tensor(BIT)[torch.randint(2, (50, 8), generator=rng)]
         found = partition(rbm, x, x, kernel=gwg(), effort=Effort(betas=2, chains=50), rng=rng)
         assert isinstance(found, Partition) and not found.reliable
-        assert "unreliable" in likelihoods(rbm, found, train=x, held_out=x)[1][0]
+        metrics, notes = likelihoods(rbm, found, train=x, held_out=x)
+        assert "unreliable" in notes[0]
+        easy = metrics["log_likelihood/held_out"]._replace(goal=Goal(">=", -1e9))
+        assert easy.to_json()["goal"]["pass"] is False
