@@ -123,7 +123,7 @@ def free_energy(data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> dic
     for name, (pairs, labels) in SHARES.items():
         torch.manual_seed(0)
         energy = LabelledRBM(784, 500, classes=10, scale=0.05)
-        energy.start_at(x, y)
+        energy.start_at_pairs(x, y)
         chains = Persistent(BlockGibbs(), steps=1, size=BATCH, fresh=0.0)
         objectives: dict[str, tuple[float, Objective]] = {
             "pairs": (pairs, Paired(Centred(MaximumLikelihood(chains)))),

@@ -135,7 +135,7 @@ class LabelledRBM(Energy):
         """The energy of x given its label: one for all rows, or one a row."""
         return OfLabel(self, y)
 
-    def start_at(self, x: Float[Tensor, "rows *event"], y: Int[Tensor, " rows"]) -> None:
+    def start_at_pairs(self, x: Float[Tensor, "rows *event"], y: Int[Tensor, " rows"]) -> None:
         """Before training: offsets at the means, and biases there that give entries and labels their means.
 
         Raises:

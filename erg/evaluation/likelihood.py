@@ -45,7 +45,7 @@ class Effort:
         betas: Steps of beta.
         chains: Independent weights.
         steps: Of the kernel at each beta.
-        rows: Of training and held-out data that are scored, at most.
+        rows: Of training and held-out data that are looked at, at most.
     """
 
     betas: int = 1000
@@ -93,7 +93,7 @@ def partition(
     Raises:
         TypeError: If it is neither a discrete energy nor a machine of two layers.
     """
-    energy = as_energy(energy)
+    energy, data = as_energy(energy), data[: effort.rows]
     if isinstance(energy, DBM):
         # Means of hidden units are no states: a few sweeps make states of all layers.
         states = sample(BlockGibbs(), energy.machine, energy.filled(samples), SWEEPS, rng)

@@ -156,7 +156,7 @@ def test_it_learns_labels_as_a_model_of_pairs_a_classifier_and_both(share):
     means = torch.tensor([[0.9, 0.9, 0.1, 0.1], [0.1, 0.9, 0.9, 0.1], [0.1, 0.1, 0.9, 0.9]])
     x = (torch.rand(300, 4, generator=rng) < means[y]).float()
     energy = LabelledRBM(4, 6, classes=3, scale=0.1)
-    energy.start_at(x, y)
+    energy.start_at_pairs(x, y)
     pairs = Paired(Centred(MaximumLikelihood(Persistent(BlockGibbs(), 1, size=300, fresh=0.0))))
     objective = Weighted({"pairs": (share, pairs), "labels": (1 - share, CrossEntropy())})
     optimizer = torch.optim.SGD(energy.parameters(), lr=0.4)
