@@ -34,6 +34,7 @@ HIDDEN, EPOCHS, RATE, SEED = 500, 200, 0.01, 0
 # Updates at which the machine is kept: modes appear early, and fast.
 MILESTONES = (30, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 90_000)
 BETAS, CHAINS, TEMPERED, SWEEPS = 12_000, 100, 3_000, 4_000
+PATHS = ("straight", "straight, from noise", "trajectory")
 GOAL, NEW = -86.0, (-88.0, 3.0)
 
 
@@ -128,7 +129,9 @@ def section() -> str:
         "| path | test by forward | by reverse | by both | log Z forward | reverse | apart |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name in ("straight", "straight, from noise", "trajectory"):
+    for name in PATHS:
+        if name not in result:
+            continue
         found = result[name]
         tests = [_words(found["test"][side]) for side in ("forward", "reverse", "combined")]
         ends = [_words(found[side]["log_z"]) for side in ("forward", "reverse")]

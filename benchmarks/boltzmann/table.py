@@ -19,9 +19,13 @@ ROWS = (rbm16, rbm500, update, gibbs, dbm, deep_binary, recovery, thermodynamics
 
 
 def page() -> str:
-    """All sections."""
+    """All sections, and the names of rows that were not measured yet."""
+    sections = {row.NAME.removeprefix("boltzmann/"): row.section().strip() for row in ROWS}
+    missing = [f"`{name}`" for name, section in sections.items() if not section]
     head = "# Boltzmann machines and discrete energies\n\nMeasured by `make bench-boltzmann`; each row is a command."
-    return "\n\n".join([head, *(section.strip() for row in ROWS if (section := row.section()))]) + "\n"
+    if missing:
+        head += f" Not measured yet: {', '.join(missing)}."
+    return "\n\n".join([head, *filter(None, sections.values())]) + "\n"
 
 
 if __name__ == "__main__":

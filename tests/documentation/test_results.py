@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import conditions, divergence, mclmc_bias, tables
+from benchmarks.boltzmann import table
 from erg.samplers import MCLMC, mala
 
 FOLDER = divergence.RESULTS
@@ -52,3 +53,7 @@ def test_the_bias_is_measured_as_it_is_said():
     found = mclmc_bias.bias(MCLMC(stated["step_size"], result["length"]), chains=300, steps=200)
     assert found.standard_error < 0.003
     assert abs(found.value - stated["relative_bias"]) < 5 * found.standard_error
+
+
+def test_the_page_on_machines_is_made_from_the_rows():
+    assert (FOLDER / "boltzmann.md").read_text() == table.page()
