@@ -132,6 +132,8 @@ def metrics(run: Run) -> str:
     note = "± is one standard error. The floor is what real held-out data score in the place of samples."
     if count:
         note = f"From {number(count)} samples. {note}"
+    if any(figure.name.startswith("auroc/") and figure.value < 0.5 for figure in figures(run.evaluation)):
+        note += " An AUROC below one half means that the energy finds those rows likelier than data."
     said = "".join(f"<p class=note>{text(sentence)}</p>" for sentence in _notes(run))
     judge = ""
     if classifier:

@@ -211,6 +211,16 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(bytes(range(256)) * 20)
 
 
+def test_an_auroc_below_one_half_is_explained(tmp_path):
+    folder = runs.finished(tmp_path / "digits", steps=200)
+    words, path = "likelier than data", folder / "evaluation.json"
+    assert words not in write_report(folder).read_text()
+    evaluation = json.loads(path.read_text())
+    evaluation["metrics"]["auroc/shrunk"]["value"] = 0.1
+    path.write_text(json.dumps(evaluation))
+    assert words in write_report(folder).read_text()
+
+
 @pytest.mark.parametrize("name", ["run.json", "config.yaml", "evaluation.json", "scores.npz", "samples/chain.png"])
 @pytest.mark.parametrize("how", ["missing", "cut", "empty", "binary"])
 def test_each_missing_or_damaged_file_is_named(tmp_path: Path, name: str, how: str) -> None:
