@@ -23,7 +23,7 @@ def measure() -> dict[str, Any]:
     torch.set_num_threads(1)
     energy, rng = network(), torch.Generator().manual_seed(0)
     x = torch.randn(CHAINS, 2, generator=rng)
-    peers = {name: Peer(name, steps=STEPS) for name in VERSIONS}
+    peers = {name: Peer("benchmarks/peer.py", name, STEPS) for name in VERSIONS}
     ours = {
         "erg, eager": ula(STEP_SIZE),
         "erg, compiled": Compiled(ula(STEP_SIZE)),

@@ -28,8 +28,8 @@ Way = Callable[[], float]
 class Peer:
     """A way that runs in a process of its own, with the Python of the peers' environment."""
 
-    def __init__(self, name: str, *, steps: int) -> None:
-        command = [str(PEERS), "-W", "ignore", "benchmarks/peer.py", name, str(steps)]
+    def __init__(self, script: str, *arguments: object) -> None:
+        command = [str(PEERS), "-W", "ignore", script, *map(str, arguments)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self) -> float:

@@ -112,10 +112,10 @@ def section() -> str:
             f"| {variant.replace('-', ', ')} | {fmean(test):.2f} ± {stdev(test):.2f} | {fmean(train):.2f} | "
             f"{PUBLISHED[variant]} | `{result['command']}` |"
         )
-    lines += ["", "| seed | log Z exact | forward | reverse | both |", "|---|---|---|---|---|"]
+    lines += ["", "| seed | betas | log Z exact | forward | reverse | both |", "|---|---|---|---|---|---|"]
     for run in results.get("centred", {"runs": []})["runs"]:
         cells = [f"{found['value']:.3f} ± {found['standard_error']:.3f}" for found in _estimates(run["annealed"])]
-        lines.append(f"| {run['seed']} | {run['log_z']:.3f} | {' | '.join(cells)} |")
+        lines.append(f"| {run['seed']} | {run['annealed']['betas']:,} | {run['log_z']:.3f} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 

@@ -136,6 +136,8 @@ def section() -> str:
         tests = [_words(found["test"][side]) for side in ("forward", "reverse", "combined")]
         ends = [_words(found[side]["log_z"]) for side in ("forward", "reverse")]
         lines.append(f"| {name} | {' | '.join(tests)} | {' | '.join(ends)} | {found['width']:.2f} |")
+    missing = [name for name in PATHS if name not in result]
+    lines += ["", f"Not measured yet: {', '.join(missing)}."] if missing else []
     return "\n".join([*lines, "", in_words(result), ""])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.conditions import in_words
-from benchmarks.measure import PEERS, RESULTS, Way, row, side_by_side, timed
+from benchmarks.measure import PEERS, RESULTS, Peer, Way, row, side_by_side, timed
 from erg.energies import RBM
 from erg.negatives import Persistent
 from erg.objectives import MaximumLikelihood
@@ -25,27 +25,6 @@ ROWS, VISIBLE, HIDDEN, RATE = 100, 784, 500, 0.01
 STEPS, ROUNDS, THREADS = 60, 15, 2
 GOALS = {"rbms": 1.5, "learnergy": 2.0, "scikit-learn": 2.0}
 LIMIT, LOW = 0.7, 5.0
-
-
-class Peer:
-    """A way that runs in a process of its own, with the Python of the peers' environment."""
-
-    def __init__(self, name: str) -> None:
-        command = [str(PEERS), "-W", "ignore", "benchmarks/boltzmann/update_peer.py", name, str(STEPS), str(THREADS)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __call__(self) -> float:
-        """One run of the process' loop, timed by the process itself."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
 
 
 def erg(batches: list[torch.Tensor], *, low: bool = False) -> Way:
@@ -97,7 +76,8 @@ def measure() -> dict[str, Any]:
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     batches = [(torch.rand(ROWS, VISIBLE) < 0.2).float() for _ in range(STEPS)]
-    peers = {name: Peer(name) for name in ("rbms", "learnergy")}
+    script = "benchmarks/boltzmann/update_peer.py"
+    peers = {name: Peer(script, name, STEPS, THREADS) for name in ("rbms", "learnergy")}
     ways: dict[str, Way] = {
         "erg": erg(batches),
         "erg, bfloat16": erg(batches, low=True),

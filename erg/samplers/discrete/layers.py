@@ -9,7 +9,7 @@ from torch import Tensor
 
 from erg.draws import Rng
 from erg.energies.deep import DBM
-from erg.energies.seen_through import SeenThrough
+from erg.energies.seen_through import unwrapped
 from erg.roles import EnergyLike, Kernel
 from erg.samplers.composition import check_kernel
 from erg.samplers.discrete.gibbs import BlockGibbs
@@ -57,7 +57,7 @@ class AllLayers(Kernel):
         Raises:
             TypeError: If the energy has no layers.
         """
-        deep = _deep(energy)
+        deep = unwrapped(energy)
         if not isinstance(deep, DBM):
             raise TypeError(
                 f"AllLayers moves the layers of a DBM, but got {type(deep).__name__}; use its kernel alone."
@@ -66,12 +66,5 @@ class AllLayers(Kernel):
 
     def step(self, energy: Any, state: Depth, rng: Rng) -> tuple[Depth, Float[Tensor, " batch"]]:
         """One step of the kernel."""
-        even, acceptance = self.kernel.step(_deep(energy).machine, state.even, rng)
+        even, acceptance = self.kernel.step(unwrapped(energy).machine, state.even, rng)
         return state._replace(even=even), acceptance
-
-
-def _deep(energy: Any) -> Any:
-    """The energy itself, where somebody counts or watches how often it is asked: nobody asks it."""
-    while isinstance(energy, SeenThrough):
-        energy = energy.energy
-    return energy
